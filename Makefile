@@ -1,0 +1,62 @@
+# Everything a person does here. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := libs/common libs/tron_sandbox services/accounts services/deals services/payments \
+            services/chat deploy/local
+SOURCES := libs services deploy contracts tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test test-deep check fmt lock contracts clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
+	  while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+
+# The environment is whole only once the stamp is written; an interrupted install is done again.
+# Other targets depend on the stamp, so that a newer lock rebuilds it.
+$(VENV)/.installed: requirements.lock $(addsuffix /pyproject.toml,$(PACKAGES))
+	@$(PYTHON) deploy/local/install.py $(VENV) requirements.lock $(PACKAGES)
+	@touch $@
+
+.venv: $(VENV)/.installed ## build the environment with the pinned packages
+
+run: $(VENV)/.installed ## start the whole system on this machine (Ctrl-C stops it)
+	@exec $(BIN)/python -m garant_local run
+
+demo: $(VENV)/.installed ## play the whole story against `make run`
+	@exec $(BIN)/python -m garant_local demo
+
+test: $(VENV)/.installed ## run every test on embedded real servers
+	@$(BIN)/python tests/run_suites.py
+
+test-deep: $(VENV)/.installed ## run every test at length
+	@$(BIN)/python tests/run_suites.py --deep
+
+check: $(VENV)/.installed ## format, lint, types, imports, contracts and unit tests
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy $(addsuffix /src,$(PACKAGES)) contracts tests conftest.py
+	$(BIN)/lint-imports --config pyproject.toml
+	@set -e; for package in $(PACKAGES); do echo "deptry $$package"; \
+	  $(BIN)/deptry --config $$package/pyproject.toml $$package/src; done
+	$(BIN)/python contracts/generate.py --check
+	$(BIN)/pytest -q $(wildcard libs/*/tests/unit services/*/tests/unit deploy/local/tests/unit)
+
+fmt: $(VENV)/.installed ## format the code and mend what the linter can
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+contracts: $(VENV)/.installed ## write the OpenAPI files and the API page from the code
+	$(BIN)/python contracts/generate.py
+
+lock: ## resolve requirements.lock anew (UPGRADE=1 takes newer versions)
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q uv; }
+	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  --no-emit-index-url --no-sources --quiet $(if $(UPGRADE),--upgrade) --output-file requirements.lock \
+	  requirements.in $(addsuffix /pyproject.toml,$(PACKAGES)) $(foreach p,common tron-sandbox,--no-emit-package garant-$(p))
+
+clean: ## remove the environment, the data and every cache
+	rm -rf $(VENV) $${GARANT_DATA:-.garant} .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

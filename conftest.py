@@ -1,0 +1,30 @@
+"""Fixtures of every suite. Servers are started once for a run, and only when a test wants them."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from garant_local.nats import Nats
+from support.house import House, build_house
+from support.servers import Databases, databases, nats_server
+
+
+@pytest.fixture(scope="session")
+def migrated() -> Iterator[Databases]:
+    """A database per service, migrated once for the run."""
+    with databases() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def nats() -> Iterator[Nats]:
+    """A NATS server with JetStream for the run."""
+    with nats_server() as found:
+        yield found
+
+
+@pytest.fixture
+async def house(migrated: Databases) -> AsyncIterator[House]:
+    """Accounts and deals over clean databases."""
+    async with build_house(migrated) as built:
+        yield built

@@ -1,0 +1,71 @@
+"""`make run`: start everything, tell where it is, and end it all at Ctrl-C."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+
+from garant_local.secrets import write_private
+from garant_local.settings import SettingError, check_ports, prepare_data, read_settings
+from garant_local.stack import Stack
+from garant_local.supervisor import EXIT_BAD_SETTING, Console, StartError, Supervisor
+
+
+def run() -> int:
+    """Run until a signal; return the exit code: 0, 1 when something failed, 2 for a wrong setting."""
+    try:
+        settings = read_settings(os.environ)
+        prepare_data(settings)
+        check_ports(settings)
+        settings.run_env.unlink(missing_ok=True)
+        print("garant: preparing PostgreSQL", flush=True)
+        stack = Stack.prepare(settings)
+        return asyncio.run(_run(stack))
+    except SettingError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return EXIT_BAD_SETTING
+    except StartError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+
+
+async def _run(stack: Stack) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    console = Console(width=9)
+    supervisor = Supervisor(stack.settings.data / "log", console)
+    starting = asyncio.create_task(_start(stack, supervisor, console))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+        await stopping
+        console.line("garant", "stopping")
+    finally:
+        for task in (starting, stopping):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, SettingError, StartError):
+                await task
+        stack.settings.run_env.unlink(missing_ok=True)
+        await supervisor.stop()
+        console.line("garant", "stopped")
+    return 0
+
+
+async def _start(stack: Stack, supervisor: Supervisor, console: Console) -> None:
+    started = time.monotonic()
+    await stack.start(supervisor)
+    environment = stack.run_env()
+    text = "".join(f"{name}={value}\n" for name, value in environment.items())
+    write_private(stack.settings.run_env, text)
+    for name in ("GATEWAY_URL", "API_KEY", "ARBITER_API_KEY", "TRON_NODE_URL"):
+        if name in environment:
+            console.line("garant", f"{name}={environment[name]}")
+    console.line("garant", f"everything else is in {stack.settings.run_env}")
+    console.line("garant", f"API documentation: {environment['GATEWAY_URL']}/docs")
+    console.line("garant", f"ready after {time.monotonic() - started:.1f} s; Ctrl-C stops it")

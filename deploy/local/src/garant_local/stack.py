@@ -1,0 +1,183 @@
+"""What runs, with which settings, and in which order it starts."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from common.migrate import upgrade
+from garant_local.nats import Nats, binary
+from garant_local.postgres import Postgres
+from garant_local.secrets import SERVICES, load_secrets, store_secrets
+from garant_local.settings import PORTS, ROOT, LocalSettings
+from garant_local.supervisor import Spec, StartError, Supervisor
+
+SERVERS_STOP_LAST = 1
+COMMAND_TIMEOUT_S = 60
+
+
+@dataclass(slots=True)
+class Stack:
+    """Everything one run needs to know."""
+
+    settings: LocalSettings
+    secrets: dict[str, Any]
+    postgres: Postgres
+    nats: Nats
+
+    @classmethod
+    def prepare(cls, settings: LocalSettings) -> "Stack":
+        """Make secrets and the PostgreSQL cluster where there are none."""
+        secrets = load_secrets(settings.data)
+        postgres = Postgres.prepare(settings.data, settings.ports["postgres"], secrets["postgres"])
+        return cls(
+            settings,
+            secrets,
+            postgres,
+            Nats(settings.data, settings.ports["nats"], secrets["nats"]),
+        )
+
+    async def start(self, supervisor: Supervisor) -> None:
+        """Start everything; return when all of it is ready."""
+        await asyncio.gather(*(supervisor.start(spec) for spec in self._servers()))
+        await self.postgres.provision({database(s): self.secrets[s] for s in SERVICES})
+        for service in SERVICES:
+            await asyncio.to_thread(
+                upgrade,
+                ROOT / "services" / service / "migrations",
+                self.postgres.url(database(service)),
+            )
+        await self._create_keys()
+        await asyncio.gather(
+            *(supervisor.start(self._service(s)) for s in SERVICES),
+            supervisor.start(self._gateway()),
+        )
+
+    def _servers(self) -> list[Spec]:
+        return [
+            Spec(
+                "postgres",
+                self.postgres.argv(),
+                self.postgres.answers,
+                user=self.postgres.user,
+                stop_signal=signal.SIGINT,
+                stop_order=SERVERS_STOP_LAST,
+            ),
+            Spec("nats", self.nats.argv(), self.nats.answers, stop_order=SERVERS_STOP_LAST),
+        ]
+
+    def _service(self, name: str) -> Spec:
+        return Spec(
+            name,
+            [sys.executable, "-m", name, "serve"],
+            answers(self.base_url(name) + "/readyz"),
+            self._environment(name),
+        )
+
+    def _gateway(self) -> Spec:
+        gateway = ROOT / "deploy" / "gateway"
+        home = str(self.settings.data / "caddy")
+        return Spec(
+            "gateway",
+            [
+                binary("caddy"),
+                "run",
+                "--config",
+                str(gateway / "Caddyfile"),
+                "--adapter",
+                "caddyfile",
+            ],
+            answers(f"{self.base_url('gateway')}/docs"),
+            {
+                "HOME": home,
+                "XDG_DATA_HOME": home,
+                "XDG_CONFIG_HOME": home,
+                "GATEWAY_SITE": str(gateway / "site"),
+                "GATEWAY_PORT": str(self.settings.ports["gateway"]),
+                **{f"{s.upper()}_UPSTREAM": f"127.0.0.1:{self.settings.ports[s]}" for s in PORTS},
+            },
+        )
+
+    def base_url(self, process: str) -> str:
+        """Return the URL of a process on loopback."""
+        return f"http://127.0.0.1:{self.settings.ports[process]}"
+
+    def _environment(self, name: str) -> dict[str, str]:
+        callers = {s: self.secrets[s] for s in (*SERVICES, "operator")}
+        return {
+            "PYTHONUNBUFFERED": "1",
+            "NATS_URL": self.nats.url,
+            "SERVICE_CREDENTIAL": self.secrets[name],
+            "SERVICE_CALLERS": json.dumps(callers),
+            f"{name.upper()}_DATABASE_URL": self.postgres.url(database(name), database(name), self.secrets[name]),
+            "CHAT_TOKEN_PRIVATE_KEY": self.secrets["chat_token_private_key"],
+            **{f"{s.upper()}_PORT": str(self.settings.ports[s]) for s in SERVICES},
+            **{f"{s.upper()}_URL": self.base_url(s) for s in SERVICES},
+        }
+
+    async def _create_keys(self) -> None:
+        """Create two tenants and their keys the first time; a key can't be shown twice, so it is kept."""
+        if "keys" in self.secrets:
+            return
+        first = (await self._command("accounts", "create-tenant", "--name", "development")).strip()
+        other = (await self._command("accounts", "create-tenant", "--name", "other")).strip()
+        keys = {}
+        for variable, tenant, scopes in (
+            ("API_KEY", first, ["default"]),
+            ("ARBITER_API_KEY", first, ["default", "arbiter"]),
+            ("OTHER_API_KEY", other, ["default", "arbiter"]),
+        ):
+            flags = [part for scope in scopes for part in ("--scope", scope)]
+            printed = await self._command("accounts", "create-key", "--tenant", tenant, *flags)
+            keys[variable] = json.loads(printed)["key"]
+        self.secrets["keys"] = keys
+        store_secrets(self.settings.data, self.secrets)
+
+    async def _command(self, service: str, *arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            service,
+            *arguments,
+            env={**os.environ, **self._environment(service)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT_S)
+        if process.returncode != 0:
+            raise StartError(f"python -m {service} {' '.join(arguments)}: {err.decode().strip()}")
+        return out.decode()
+
+    def run_env(self) -> dict[str, str]:
+        """Return what clients are told. The database URLs are the owner's: they may look at everything."""
+        return {
+            "GATEWAY_URL": self.base_url("gateway"),
+            **self.secrets["keys"],
+            "NATS_URL": self.nats.url,
+            **{f"{s.upper()}_DATABASE_URL": self.postgres.url(database(s)) for s in SERVICES},
+        }
+
+
+def database(service: str) -> str:
+    """Return the name of a service's database, and of its role."""
+    return f"garant_{service}"
+
+
+def answers(url: str) -> Callable[[], Awaitable[bool]]:
+    """Return a check that asks `url` for a 200."""
+
+    async def check() -> bool:
+        try:
+            async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+                return (await client.get(url)).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    return check

@@ -1,0 +1,28 @@
+"""Identifiers: event ids, chat ids, and the request id that follows a call through HTTP and events."""
+
+import contextvars
+import re
+import uuid
+
+MAX_ID = 2**63 - 1
+"""The largest id: PostgreSQL's bigint."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_current: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
+
+
+def new_uuid() -> uuid.UUID:
+    """Return a random identifier: 122 bits from the system's source, so it can't be guessed."""
+    return uuid.uuid4()
+
+
+def bind_request_id(given: str | None) -> str:
+    """Make `given` the current request id, or a new one where it is absent or malformed."""
+    request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    _current.set(request_id)
+    return request_id
+
+
+def request_id() -> str | None:
+    """Return the current request id, or None outside a request."""
+    return _current.get()

@@ -1,0 +1,76 @@
+"""Migrations: one alembic history per service, applied by one process at a time."""
+
+import asyncio
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command, context
+from alembic.config import Config
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+_LOCK = 7_205_759_403_792_794
+
+
+def upgrade(migrations: Path, url: str) -> None:
+    """Bring the database at `url` to the newest revision in the folder `migrations`."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["url"] = url
+    command.upgrade(config, "head")
+
+
+def run() -> None:
+    """Run what alembic asks for; each service's `migrations/env.py` calls this."""
+    asyncio.run(_run(context.config.attributes["url"]))
+
+
+async def _run(url: str) -> None:
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
+    async with engine.begin() as connection:
+        await connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        await connection.run_sync(_migrate)
+    await engine.dispose()
+
+
+def _migrate(connection: sa.Connection) -> None:
+    context.configure(connection=connection, transaction_per_migration=False)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+OUTBOX_AND_INBOX = """
+CREATE TABLE outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_id uuid NOT NULL UNIQUE,
+    subject text NOT NULL,
+    envelope jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    published_at timestamptz
+);
+CREATE INDEX outbox_unpublished ON outbox (id) WHERE published_at IS NULL;
+CREATE TABLE inbox (
+    consumer text NOT NULL,
+    event_id uuid NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (consumer, event_id)
+);
+"""
+"""The first revision of each service begins with these two tables."""
+
+
+def statements(script: str) -> list[str]:
+    """Split a script at each semicolon that ends a line: the driver prepares one statement at a time.
+
+    A body in dollar quotes keeps its own semicolons.
+    """
+    found: list[str] = []
+    lines: list[str] = []
+    for line in script.splitlines():
+        lines.append(line)
+        if line.rstrip().endswith(";") and "\n".join(lines).count("$$") % 2 == 0:
+            found.append("\n".join(lines).strip())
+            lines = []
+    assert not "".join(lines).strip(), "the script must end with a semicolon"
+    return found

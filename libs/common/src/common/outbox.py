@@ -1,0 +1,130 @@
+"""The outbox: a fact and its event are one commit, and one relay publishes the rows in order.
+
+What enters: rows that a use case appends in its own transaction. What leaves: messages on JetStream, each
+published until the broker has acknowledged it. What never happens: an event without its fact, or a gap.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import asyncpg
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.db import SERVER_SETTINGS
+from common.events import Event
+from common.logging import get_logger, report
+
+log = get_logger()
+
+BATCH = 200
+POLL_S = 0.2
+
+
+def outbox_table(metadata: sa.MetaData) -> sa.Table:
+    """Describe the outbox table, the same in every service."""
+    return sa.Table(
+        "outbox",
+        metadata,
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("event_id", sa.Uuid, nullable=False, unique=True),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("envelope", JSONB, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.Column("published_at", sa.DateTime(timezone=True)),
+        sa.Index("outbox_unpublished", "id", postgresql_where=sa.text("published_at IS NULL")),
+    )
+
+
+_table = outbox_table(sa.MetaData())
+
+
+async def append(connection: AsyncConnection, events: Sequence[Event]) -> None:
+    """Store events in the transaction of their fact, after the aggregate's lock is held."""
+    if events:
+        rows = [{"event_id": e.id, "subject": e.type, "envelope": e.envelope()} for e in events]
+        await connection.execute(sa.insert(_table), rows)
+
+
+class Publisher(Protocol):
+    """Where the relay publishes."""
+
+    async def publish(self, subject: str, payload: bytes, message_id: str) -> None:
+        """Return once the broker has stored the message; raise otherwise."""
+        ...
+
+
+class Relay:
+    """Publishes the outbox of one service; of several processes one at a time holds the lock.
+
+    The lock is a session's, on a connection of the relay's own, on which it also reads and marks: a pool's
+    reset would drop it. Rows are read by `published_at IS NULL`, never by `id > last`, which would skip a
+    row that was committed late.
+    """
+
+    def __init__(self, url: str, service: str, publisher: Publisher) -> None:
+        self._url = url
+        self._service = service
+        self._publisher = publisher
+        self._wake = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Look at once; without it new rows are found within `POLL_S`."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled; every failure is retried with a growing pause."""
+        pause_s = 0.5
+        while True:
+            try:
+                await self._hold_lock_and_relay()
+            except Exception as error:  # the relay outlives the broker and the database
+                log.warning("outbox.relay_failed", error=repr(error), retry_in_s=pause_s)
+                report(error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, 5)
+
+    async def _hold_lock_and_relay(self) -> None:
+        settings = SERVER_SETTINGS | {
+            "application_name": f"{self._service}-relay",
+            "idle_session_timeout": "60000",
+        }
+        connection = await asyncpg.connect(self._url, timeout=5, command_timeout=15, server_settings=settings)
+        try:
+            lock = zlib.crc32(f"outbox:{self._service}".encode())
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):  # noqa: ASYNC110 -- the lock is held by another process, not by a task
+                await asyncio.sleep(1)
+            while True:
+                self._wake.clear()
+                if await self._relay_batch(connection) < BATCH:
+                    await self._rest()
+        finally:
+            await asyncio.shield(connection.close(timeout=2))
+
+    async def _relay_batch(self, connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+        rows = await connection.fetch(
+            "SELECT id, event_id, subject, envelope FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1",
+            BATCH,
+        )
+        sent: list[int] = []
+        try:
+            for row in rows:
+                payload = orjson.dumps(orjson.loads(row["envelope"]))
+                await self._publisher.publish(row["subject"], payload, str(row["event_id"]))
+                sent.append(row["id"])
+        finally:
+            if sent:
+                await connection.execute(
+                    "UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1)", sent
+                )
+        return len(rows)
+
+    async def _rest(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), POLL_S)
+        except TimeoutError:
+            return

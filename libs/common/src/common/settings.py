@@ -1,0 +1,54 @@
+"""Settings come from the environment; a broken one is one clear line that names the variable."""
+
+import sys
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EXIT_BAD_SETTING = 2
+
+
+def _postgresql_url(value: str) -> str:
+    if not value.startswith("postgresql://"):
+        raise ValueError("must begin with postgresql://")
+    return value
+
+
+PostgresUrl = Annotated[str, AfterValidator(_postgresql_url)]
+Secret = Annotated[str, Field(min_length=16)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told."""
+
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    host: str = "127.0.0.1"
+    nats_url: str = "nats://127.0.0.1:4222"
+    log_json: bool = False
+    sentry_dsn: str | None = None
+    service_credential: Secret
+    """Our own secret, by which the other services know us."""
+    service_callers: dict[str, Secret]
+    """JSON: the name and the secret of each service that may call our internal endpoints."""
+    currencies: str = "USDT:6"
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def load(kind: type[Settings]) -> Settings:
+    """Read the settings or end the process with exit code 2 and a line for each that is wrong."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for item in error.errors():
+            name = str(item["loc"][0] if item["loc"] else "settings").upper()
+            problem = "is not set" if item["type"] == "missing" else f"is not valid: {item['msg']}"
+            sys.stderr.write(f"error: the setting {name} {problem}\n")
+        raise SystemExit(EXIT_BAD_SETTING) from None
+    except Exception as error:  # pydantic-settings: JSON that can't be read
+        sys.stderr.write(f"error: a setting is not valid: {error}\n")
+        raise SystemExit(EXIT_BAD_SETTING) from None

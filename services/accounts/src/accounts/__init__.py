@@ -1,0 +1,1 @@
+"""Accounts: users, their balances, the double-entry ledger and API keys."""

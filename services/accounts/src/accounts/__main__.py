@@ -1,0 +1,81 @@
+"""python -m accounts {serve|api|worker|migrate|create-tenant|create-key|revoke-key}"""
+
+import argparse
+import asyncio
+import json
+import sys
+
+import uvloop
+
+from accounts.main import MIGRATIONS, command_database, run
+from accounts.use_cases import manage_keys
+from accounts.use_cases.check_invariants import check_invariants
+from common.errors import ServiceError
+from common.migrate import upgrade
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m accounts", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("serve", "serve HTTP and work in the background"),
+        ("api", "serve HTTP alone"),
+        ("worker", "work in the background alone"),
+        ("migrate", "bring ACCOUNTS_DATABASE_URL to the newest schema"),
+        ("verify", "check the whole ledger; exit code 1 when it does not hold"),
+    ):
+        commands.add_parser(name, help=text)
+    tenant = commands.add_parser("create-tenant", help="create a tenant, a marketplace; prints its id")
+    tenant.add_argument("--name", required=True)
+    key = commands.add_parser("create-key", help="create an API key; prints it once")
+    key.add_argument("--tenant", type=int, required=True, help="the tenant's id")
+    key.add_argument(
+        "--scope",
+        action="append",
+        required=True,
+        choices=manage_keys.SCOPES,
+        help="may be repeated",
+    )
+    revoke = commands.add_parser("revoke-key", help="revoke an API key everywhere")
+    revoke.add_argument("--key-id", type=int, required=True)
+    return parser.parse_args(arguments)
+
+
+async def command(options: argparse.Namespace) -> int:
+    """Run one of the commands that need the database alone; return the exit code."""
+    database = command_database()
+    try:
+        if options.command == "create-tenant":
+            print(await manage_keys.create_tenant(database, options.name))
+        elif options.command == "create-key":
+            key_id, key = await manage_keys.create_key(database, options.tenant, options.scope)
+            print(json.dumps({"key_id": key_id, "key": key}))
+        elif options.command == "verify":
+            found = await check_invariants(database)
+            print(json.dumps(found, indent=2))
+            return 0 if found["ok"] else 1
+        else:
+            await manage_keys.revoke_key(database, options.key_id)
+            print(f"revoked {options.key_id}")
+    except ServiceError as error:
+        print(f"error: {error.detail}", file=sys.stderr)
+        return 1
+    finally:
+        await database.close()
+    return 0
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    options = parse(sys.argv[1:])
+    if options.command in {"serve", "api", "worker"}:
+        uvloop.run(run(options.command))
+    elif options.command == "migrate":
+        upgrade(MIGRATIONS, command_database().url)
+    else:
+        sys.exit(asyncio.run(command(options)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What the other services call. The gateway does not route here, and each call wants a service credential."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from accounts.api.schemas import (
+    KeyHashIn,
+    LookupIn,
+    LookupOut,
+    OperationsIn,
+    OwnerBalanceOut,
+    OwnerBalancesOut,
+    OwnersIn,
+    PrincipalOut,
+    ResultOut,
+    ResultsOut,
+    VoidIn,
+)
+from accounts.domain.errors import KeyUnknown
+from accounts.domain.ledger import Result
+from accounts.use_cases import read_users
+from accounts.use_cases.check_invariants import check_invariants
+from accounts.use_cases.post_operations import Ledger, check_kinds
+from accounts.use_cases.void_operation import void_operation
+from common.auth import KeyVerifier, require_service
+from common.web import router
+
+routes = router(prefix="/internal/v1", include_in_schema=False)
+
+Caller = Annotated[str, Depends(require_service("deals", "payments", "chat", "operator"))]
+
+
+@routes.post("/keys/verify")
+async def verify_key(body: KeyHashIn, _: Caller, request: Request) -> PrincipalOut:
+    """Tell whom a key stands for."""
+    verifier: KeyVerifier = request.app.state.verifier
+    principal = await verifier.verify(body.key_hash)
+    if principal is None:
+        raise KeyUnknown("no live key has this hash")
+    return PrincipalOut(tenant_id=principal.tenant_id, key_id=principal.key_id, scopes=sorted(principal.scopes))
+
+
+@routes.post("/users/lookup")
+async def look_up_users(body: LookupIn, _: Caller, request: Request) -> LookupOut:
+    """Tell which of the users exist in the tenant."""
+    found = await read_users.find_users(request.app.state.database, body.tenant_id, body.user_ids)
+    return LookupOut(user_ids=[user.id for user in found])
+
+
+@routes.post("/balances")
+async def read_balances(body: OwnersIn, _: Caller, request: Request) -> OwnerBalancesOut:
+    """Read the balances of accounts."""
+    database = request.app.state.database
+    found = await read_users.find_balances(database, body.tenant_id, body.owners)
+    return OwnerBalancesOut(
+        balances=[
+            OwnerBalanceOut(owner=owner, currency=currency, balance_units=str(units))
+            for (owner, currency), units in found.items()
+        ]
+    )
+
+
+@routes.post("/operations")
+async def post_operations(body: OperationsIn, caller: Caller, request: Request) -> ResultsOut:
+    """Post operations, each with an outcome of its own."""
+    ledger: Ledger = request.app.state.ledger
+    operations = [operation.to_domain() for operation in body.operations]
+    check_kinds(caller, operations)
+    return ResultsOut(results=[_show(result) for result in await ledger.post(operations)])
+
+
+@routes.post("/operations/void")
+async def void_an_operation(body: VoidIn, _: Caller, request: Request) -> ResultOut:
+    """Make sure that a key is never applied later; answers its final outcome."""
+    return _show(await void_operation(request.app.state.database, body.key))
+
+
+@routes.get("/invariants")
+async def invariants(_: Caller, request: Request) -> dict[str, Any]:
+    """Prove the ledger against itself."""
+    return await check_invariants(request.app.state.database)
+
+
+def _show(result: Result) -> ResultOut:
+    return ResultOut(key=result.key, outcome=result.outcome.value, reason=result.reason)

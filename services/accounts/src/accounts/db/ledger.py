@@ -1,0 +1,181 @@
+"""The ledger in PostgreSQL: locks in one order, decisions written in a handful of statements for a whole batch."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from accounts.domain.ledger import (
+    MATERIALISED,
+    Account,
+    Accounts,
+    Decision,
+    Operation,
+    Outcome,
+    Stored,
+)
+
+
+class KeyLost(Exception):
+    """Another transaction stored an outcome under one of our keys first: decide again."""
+
+
+# Accounts exist by being named, but a user's only where the user exists in that tenant. The order of the
+# rows is the order in which two batches meet on the unique index.
+_CREATE_ACCOUNTS = sa.text(
+    """
+    INSERT INTO account (tenant_id, owner, currency)
+    SELECT w.tenant_id, w.owner, w.currency
+      FROM unnest(CAST(:tenants AS bigint[]), CAST(:owners AS text[]), CAST(:currencies AS text[]),
+                  CAST(:users AS bigint[])) AS w (tenant_id, owner, currency, user_id)
+     WHERE NOT EXISTS (SELECT FROM account a WHERE a.tenant_id = w.tenant_id AND a.owner = w.owner
+                          AND a.currency = w.currency)
+       AND (w.user_id IS NULL OR EXISTS (SELECT FROM app_user u WHERE u.id = w.user_id
+                                            AND u.tenant_id = w.tenant_id))
+       AND EXISTS (SELECT FROM tenant t WHERE t.id = w.tenant_id)
+     ORDER BY 2, 3, 1
+    ON CONFLICT DO NOTHING
+    """
+)
+_COLUMNS = "a.id, a.tenant_id, a.owner, a.currency, a.balance::text, a.seq"
+_WANTED = """
+    JOIN unnest(CAST(:tenants AS bigint[]), CAST(:owners AS text[]), CAST(:currencies AS text[]))
+      AS w (tenant_id, owner, currency)
+      ON a.tenant_id = w.tenant_id AND a.owner = w.owner AND a.currency = w.currency
+"""
+_LOCK = sa.text(f"SELECT {_COLUMNS} FROM account a {_WANTED} ORDER BY a.id FOR NO KEY UPDATE OF a")
+_READ = sa.text(f"SELECT {_COLUMNS} FROM account a {_WANTED}")
+_STORED = sa.text("SELECT key, fingerprint, outcome, reason FROM operation WHERE key = ANY(:keys)")
+_INSERT_OPERATIONS = sa.text(
+    """
+    INSERT INTO operation (key, fingerprint, kind, tenant_id, outcome, reason)
+    SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:fingerprints AS bytea[]), CAST(:kinds AS text[]),
+                         CAST(:tenants AS bigint[]), CAST(:outcomes AS text[]), CAST(:reasons AS text[]))
+           AS o (key, fingerprint, kind, tenant_id, outcome, reason)
+     ORDER BY o.key
+    ON CONFLICT DO NOTHING
+    RETURNING key, id
+    """
+)
+_INSERT_ENTRIES = sa.text(
+    """
+    INSERT INTO adjustment (operation_id, account_id, seq, amount, balance_after)
+    SELECT * FROM unnest(CAST(:operations AS bigint[]), CAST(:accounts AS bigint[]),
+                         CAST(:seqs AS bigint[]), CAST(:amounts AS numeric[]),
+                         CAST(:balances AS numeric[]))
+    """
+)
+_UPDATE_ACCOUNTS = sa.text(
+    """
+    UPDATE account a SET balance = w.balance, seq = w.seq
+      FROM unnest(CAST(:ids AS bigint[]), CAST(:balances AS numeric[]), CAST(:seqs AS bigint[]))
+        AS w (id, balance, seq)
+     WHERE a.id = w.id
+    """
+)
+_VOID = sa.text(
+    r"""
+    INSERT INTO operation (key, fingerprint, kind, outcome) VALUES (:key, '\x', 'void', 'voided')
+    ON CONFLICT (key) DO NOTHING
+    """
+)
+_NOW = sa.text("SELECT clock_timestamp()")
+
+
+async def open_accounts(connection: AsyncConnection, operations: Iterable[Operation]) -> Accounts:
+    """Create what is missing, lock the materialised accounts in id order, and return all that exist."""
+    wanted = sorted(
+        {(o.tenant_id, leg.owner, o.currency, leg.kind) for o in operations for leg in o.legs},
+        key=lambda w: (w[1], w[2], w[0]),
+    )
+    if not wanted:
+        return {}
+    users = [int(owner[5:]) if kind == "user" else None for _, owner, _, kind in wanted]
+    await connection.execute(_CREATE_ACCOUNTS, _arrays(wanted) | {"users": users})
+    found: dict[tuple[int, str, str], Account] = {}
+    locked = [w for w in wanted if w[3] in MATERIALISED]
+    plain = [w for w in wanted if w[3] not in MATERIALISED]
+    for statement, some in ((_LOCK, locked), (_READ, plain)):
+        if some:
+            for row in await connection.execute(statement, _arrays(some)):
+                account = Account(row[0], row[1], row[2], row[3], int(row[4]), row[5])
+                found[account.tenant_id, account.owner, account.currency] = account
+    return found
+
+
+def _arrays(wanted: Sequence[tuple[int, str, str, str]]) -> dict[str, list[int] | list[str]]:
+    return {
+        "tenants": [w[0] for w in wanted],
+        "owners": [w[1] for w in wanted],
+        "currencies": [w[2] for w in wanted],
+    }
+
+
+async def stored(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Stored]:
+    """Read what these keys already say; after the locks, so that it sees whoever we waited for."""
+    rows = await connection.execute(_STORED, {"keys": sorted(set(keys))})
+    return {key: Stored(bytes(mark), Outcome(outcome), why) for key, mark, outcome, why in rows}
+
+
+async def write(connection: AsyncConnection, decision: Decision) -> None:
+    """Write a decision.
+
+    Raises:
+        KeyLost: when one of the keys was taken meanwhile; roll back and decide again.
+    """
+    if not decision.fresh:
+        return
+    ids = await _claim_keys(connection, decision)
+    if decision.entries:
+        await connection.execute(
+            _INSERT_ENTRIES,
+            {
+                "operations": [ids[e.key] for e in decision.entries],
+                "accounts": [e.account.id for e in decision.entries],
+                "seqs": [e.seq for e in decision.entries],
+                "amounts": [e.amount for e in decision.entries],
+                "balances": [e.balance_after for e in decision.entries],
+            },
+        )
+    changed = list(decision.changed.values())
+    if changed:
+        await connection.execute(
+            _UPDATE_ACCOUNTS,
+            {
+                "ids": [a.id for a in changed],
+                "balances": [a.balance for a in changed],
+                "seqs": [a.seq for a in changed],
+            },
+        )
+
+
+async def _claim_keys(connection: AsyncConnection, decision: Decision) -> dict[str, int]:
+    fresh = decision.fresh
+    rows = await connection.execute(
+        _INSERT_OPERATIONS,
+        {
+            "keys": [o.key for o, _ in fresh],
+            "fingerprints": [o.fingerprint() for o, _ in fresh],
+            "kinds": [o.kind for o, _ in fresh],
+            "tenants": [o.tenant_id for o, _ in fresh],
+            "outcomes": [r.outcome.value for _, r in fresh],
+            "reasons": [r.reason for _, r in fresh],
+        },
+    )
+    ids = {key: int(id_) for key, id_ in rows}
+    if len(ids) != len(fresh):
+        raise KeyLost
+    return ids
+
+
+async def void(connection: AsyncConnection, key: str) -> Stored:
+    """Leave a tombstone under a key that has no outcome yet; return the key's final outcome."""
+    await connection.execute(_VOID, {"key": key})
+    return (await stored(connection, [key]))[key]
+
+
+async def now(connection: AsyncConnection) -> datetime:
+    """Return the database's time."""
+    at: datetime = (await connection.execute(_NOW)).scalar_one()
+    return at

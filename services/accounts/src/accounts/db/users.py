@@ -1,0 +1,79 @@
+"""Users in PostgreSQL."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from accounts.domain.users import Adjustment, User
+
+_COLUMNS = "id, tenant_id, external_id, name, version, created_at, updated_at"
+
+_UPSERT = sa.text(
+    f"""
+    INSERT INTO app_user (tenant_id, external_id, name) VALUES (:tenant_id, :external_id, :name)
+    ON CONFLICT (tenant_id, external_id) DO UPDATE
+       SET name = excluded.name, version = app_user.version + 1, updated_at = now()
+     WHERE app_user.name <> excluded.name
+    RETURNING {_COLUMNS}
+    """
+)
+_BY_EXTERNAL_ID = sa.text(
+    f"SELECT {_COLUMNS} FROM app_user WHERE tenant_id = :tenant_id AND external_id = :external_id"
+)
+_BY_ID = sa.text(f"SELECT {_COLUMNS} FROM app_user WHERE tenant_id = :tenant_id AND id = ANY(:ids)")
+_BALANCES = sa.text(
+    """
+    SELECT owner, currency, balance::text FROM account
+     WHERE tenant_id = :tenant_id AND owner = ANY(:owners)
+    """
+)
+_STATEMENT = sa.text(
+    """
+    SELECT j.account_id, j.seq, a.currency, j.amount::text, j.balance_after::text, o.kind, o.key, j.at
+      FROM account a
+      JOIN adjustment j ON j.account_id = a.id AND j.seq IS NOT NULL
+      JOIN operation o ON o.id = j.operation_id
+     WHERE a.tenant_id = :tenant_id AND a.owner = :owner AND a.currency = :currency
+       AND j.seq < :before
+     ORDER BY j.seq DESC LIMIT :limit
+    """
+)
+
+
+async def upsert(connection: AsyncConnection, tenant_id: int, external_id: int, name: str) -> tuple[User, bool]:
+    """Create or rename a user; the flag tells whether anything changed."""
+    values = {"tenant_id": tenant_id, "external_id": external_id, "name": name}
+    row = (await connection.execute(_UPSERT, values)).first()
+    if row is not None:
+        return User(*row), True
+    return User(*(await connection.execute(_BY_EXTERNAL_ID, values)).one()), False
+
+
+async def find(connection: AsyncConnection, tenant_id: int, ids: Sequence[int]) -> list[User]:
+    """Return those of the users that exist in the tenant."""
+    rows = await connection.execute(_BY_ID, {"tenant_id": tenant_id, "ids": list(ids)})
+    return [User(*row) for row in rows]
+
+
+async def balances(
+    connection: AsyncConnection, tenant_id: int, owners: Sequence[str]
+) -> dict[tuple[str, str], int]:
+    """Return balances in smallest units by (owner, currency); an account without a row is absent."""
+    rows = await connection.execute(_BALANCES, {"tenant_id": tenant_id, "owners": list(owners)})
+    return {(owner, currency): int(balance) for owner, currency, balance in rows}
+
+
+async def statement(
+    connection: AsyncConnection, user: User, currency: str, before: int, limit: int
+) -> list[Adjustment]:
+    """Return the user's adjustments with `seq` below `before`, newest first."""
+    values = {
+        "tenant_id": user.tenant_id,
+        "owner": f"user:{user.id}",
+        "currency": currency,
+        "before": before,
+        "limit": limit,
+    }
+    rows = await connection.execute(_STATEMENT, values)
+    return [Adjustment(r[0], r[1], r[2], int(r[3]), int(r[4]), r[5], r[6], r[7]) for r in rows]

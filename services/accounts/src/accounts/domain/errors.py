@@ -1,0 +1,41 @@
+"""What accounts refuses.
+
+ServiceError (common.errors)
+├── UserNotFound        404   no such user in this tenant
+├── KeyUnknown          404   no such API key
+├── KindForbidden       403   this service may not post operations of this kind
+├── CurrencyUnknown     422   not one of the configured currencies
+└── CreditRefused       409   the ledger did not apply a deposit; never answered over HTTP
+"""
+
+from common.errors import Conflict, Forbidden, InvalidInput, NotFound
+
+
+class UserNotFound(NotFound):
+    """No such user in this tenant."""
+
+    code = "user_not_found"
+
+
+class KeyUnknown(NotFound):
+    """No such API key, or it was revoked."""
+
+    code = "key_unknown"
+
+
+class KindForbidden(Forbidden):
+    """The calling service may not post operations of this kind."""
+
+    code, title = "kind_forbidden", "Operation kind not allowed"
+
+
+class CurrencyUnknown(InvalidInput):
+    """Not one of the configured currencies."""
+
+    code = "currency_unknown"
+
+
+class CreditRefused(Conflict):
+    """The ledger did not apply a deposit: a person has to look."""
+
+    code, title = "credit_refused", "Deposit not applied"

@@ -1,0 +1,66 @@
+"""The composition root of accounts: settings → database, bus, ledger → application and background work."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from accounts.api import internal, public
+from accounts.consumers.events import payments_received
+from accounts.settings import AccountsSettings, CommandSettings
+from accounts.use_cases.manage_keys import LocalKeys
+from accounts.use_cases.post_operations import Ledger
+from common import logging
+from common.auth import CachedVerifier
+from common.bus import Bus
+from common.db import Database
+from common.money import Currencies
+from common.outbox import Relay
+from common.runner import Work, serve
+from common.settings import load
+from common.web import Check, create_app
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+SUBJECTS = ("user.*", "balance.*", "api_key.*")
+DESCRIPTION = "Users, their balances and statements."
+
+
+def build_app(ready: dict[str, Check], *, routed: bool = True) -> FastAPI:
+    """Return the application, its state still empty; a worker's has the health endpoints alone."""
+    app = create_app("Garant accounts", DESCRIPTION, ready)
+    if routed:
+        app.include_router(public.routes)
+        app.include_router(internal.routes)
+    return app
+
+
+async def run(mode: str) -> None:
+    """Serve HTTP (`api`), work in the background (`worker`), or both (`serve`), until SIGTERM."""
+    settings = load(AccountsSettings)
+    logging.configure("accounts", json=settings.log_json, sentry_dsn=settings.sentry_dsn)
+    async with AsyncExitStack() as stack:
+        database = Database(settings.accounts_database_url, "accounts", settings.database_pool_size)
+        stack.push_async_callback(database.close)
+        bus = await Bus.connect(settings.nats_url, "accounts")
+        stack.push_async_callback(bus.close)
+        relay = Relay(settings.accounts_database_url, "accounts", bus)
+        ledger = Ledger(database, relay.nudge)
+        verifier = CachedVerifier(LocalKeys(database))
+        await bus.declare_stream("ACCOUNTS", SUBJECTS)
+        await bus.forget_revoked_keys(verifier)
+        app = build_app({"database": database.ping, "nats": bus.ping}, routed=mode != "worker")
+        app.state.database = database
+        app.state.ledger = ledger
+        app.state.verifier = verifier
+        app.state.callers = settings.service_callers
+        app.state.currencies = Currencies.parse(settings.currencies)
+        work: list[Work] = [bus.until_closed]
+        if mode != "api":
+            work += [relay.run, payments_received(bus, database, ledger)]
+        await serve(app, settings.host, settings.accounts_port, work)
+
+
+def command_database() -> Database:
+    """Return the database for a command."""
+    settings = load(CommandSettings)
+    return Database(settings.accounts_database_url, "accounts-command", 2)

@@ -1,0 +1,42 @@
+"""Credit a user with a payment that was received on chain."""
+
+from accounts.domain.errors import CreditRefused
+from accounts.domain.ledger import Leg, Operation, Outcome
+from accounts.use_cases.post_operations import Ledger
+from common.bus import Received
+from common.db import Database
+from common.inbox import first_time
+
+CONSUMER = "credit_payment"
+
+
+def deposit(tenant_id: int, data: dict[str, object]) -> Operation:
+    """Build the operation of a deposit; its key and body depend on the transfer, the user and the amount only."""
+    amount = int(str(data["amount_units"]))
+    return Operation(
+        key=str(data["operation_key"]),
+        kind="deposit",
+        tenant_id=tenant_id,
+        currency=str(data["currency"]),
+        legs=(
+            Leg(f"external:{data['gateway_id']}", -amount),
+            Leg(f"user:{data['user_id']}", amount),
+        ),
+    )
+
+
+async def credit_payment(database: Database, ledger: Ledger, event: Received) -> None:
+    """Post the deposit that `payment.received` tells of; the key makes a second delivery harmless.
+
+    The inbox row comes after the posting, which is gathered with others: the key, which is for ever, is what
+    keeps the effect single, and the row tells that the event arrived.
+
+    Raises:
+        CreditRefused: when the ledger refuses it; the event is kept and tried again.
+    """
+    operation = deposit(event.tenant_id, event.data)
+    (result,) = await ledger.post([operation])
+    if result.outcome is not Outcome.APPLIED:
+        raise CreditRefused(f"{operation.key}: {result.outcome} ({result.reason})")
+    async with database.transaction() as connection:
+        await first_time(connection, CONSUMER, event.id)

@@ -1,0 +1,62 @@
+"""Create tenants and API keys, revoke keys, and tell whom a key stands for."""
+
+from collections.abc import Sequence
+
+from accounts.db import keys, ledger
+from accounts.domain import events
+from accounts.domain.errors import KeyUnknown
+from common import outbox
+from common.auth import Principal, hash_key, new_key
+from common.db import Database
+from common.errors import InvalidInput
+
+SCOPES = ("default", "arbiter")
+
+
+async def create_tenant(database: Database, name: str) -> int:
+    """Return the id of the tenant with this name, a new one where there is none."""
+    async with database.transaction() as connection:
+        return await keys.create_tenant(connection, name)
+
+
+async def create_key(database: Database, tenant_id: int, scopes: Sequence[str]) -> tuple[int, str]:
+    """Create a key; return its id and the key itself, which can't be shown again.
+
+    Raises:
+        InvalidInput: when the tenant does not exist or a scope is unknown.
+    """
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise InvalidInput(f"the scopes are {', '.join(SCOPES)}; not {', '.join(unknown)}")
+    key = new_key()
+    async with database.transaction() as connection:
+        if not await keys.tenant_exists(connection, tenant_id):
+            raise InvalidInput(f"there is no tenant {tenant_id}; create-tenant makes one")
+        key_id = await keys.create_key(connection, tenant_id, hash_key(key), sorted(set(scopes)))
+    return key_id, key
+
+
+async def revoke_key(database: Database, key_id: int) -> None:
+    """Revoke a key everywhere.
+
+    Raises:
+        KeyUnknown: when there is no such live key.
+    """
+    async with database.transaction() as connection:
+        tenant_id = await keys.revoke_key(connection, key_id)
+        if tenant_id is None:
+            raise KeyUnknown(f"there is no live key {key_id}")
+        now = await ledger.now(connection)
+        await outbox.append(connection, [events.api_key_revoked(tenant_id, key_id, now)])
+
+
+class LocalKeys:
+    """Looks keys up in our own database (`common.auth.KeyVerifier`)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def verify(self, key_hash: str) -> Principal | None:
+        """Return whom the key stands for, or None."""
+        async with self._database.transaction() as connection:
+            return await keys.find_key(connection, key_hash)

@@ -1,0 +1,133 @@
+"""Post operations to the ledger: those that wait are gathered and posted as one transaction.
+
+While one batch is under way the next gathers, so an idle ledger answers at once and a busy one commits many
+postings with one flush. A caller who leaves never cancels the batch.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from accounts.db import ledger
+from accounts.domain import events
+from accounts.domain.errors import KindForbidden
+from accounts.domain.ledger import KINDS_BY_CALLER, Operation, Outcome, Result, decide
+from common import outbox
+from common.db import FAILURES, Database
+from common.errors import Unavailable
+
+MAX_BATCH = 500
+MAX_WAITING = 10_000
+DECIDE_TRIES = 10
+
+
+def check_kinds(caller: str, operations: Sequence[Operation]) -> None:
+    """Refuse kinds of operation that this service may not post.
+
+    Raises:
+        KindForbidden: naming the first such kind; nothing is posted then.
+    """
+    allowed = KINDS_BY_CALLER.get(caller, frozenset())
+    for operation in operations:
+        if operation.kind not in allowed:
+            raise KindForbidden(f"{caller} may not post operations of the kind {operation.kind!r}")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    operations: Sequence[Operation]
+    answer: "asyncio.Future[list[Result]]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Ledger:
+    """Posts operations; the outcomes are final before the caller hears of them.
+
+    Args:
+        database: where the ledger is.
+        on_commit: called after a batch that told events.
+    """
+
+    def __init__(self, database: Database, on_commit: Callable[[], None]) -> None:
+        self._database = database
+        self._on_commit = on_commit
+        self._waiting: deque[_Waiting] = deque()
+        self._gatherer: asyncio.Task[None] | None = None
+
+    async def post(self, operations: Sequence[Operation]) -> list[Result]:
+        """Post 1 to 100 operations and return an outcome for each, in their order.
+
+        Raises:
+            Unavailable: when the database failed: whether they were posted is not known; post them again.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise Unavailable("too many postings wait; try the same again")
+        waiting = _Waiting(operations)
+        self._waiting.append(waiting)
+        if self._gatherer is None or self._gatherer.done():
+            self._gatherer = asyncio.create_task(self._gather())
+        return await asyncio.shield(waiting.answer)
+
+    async def _gather(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft()]
+            size = len(batch[0].operations)
+            while self._waiting and size + len(self._waiting[0].operations) <= MAX_BATCH:
+                batch.append(self._waiting.popleft())
+                size += len(batch[-1].operations)
+            await self._post_batch(batch)
+
+    async def _post_batch(self, batch: list[_Waiting]) -> None:
+        try:
+            results = await post_operations(self._database, [o for waiting in batch for o in waiting.operations])
+        except Exception as error:
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(_as_answer(error))
+            return
+        self._on_commit()
+        start = 0
+        for waiting in batch:
+            end = start + len(waiting.operations)
+            if not waiting.answer.done():
+                waiting.answer.set_result(results[start:end])
+            start = end
+
+
+def _as_answer(error: Exception) -> Exception:
+    if isinstance(error, FAILURES):
+        return Unavailable(f"the ledger's database failed ({type(error).__name__}); post again")
+    return error
+
+
+async def post_operations(database: Database, operations: Sequence[Operation]) -> list[Result]:
+    """Post a batch in one transaction; deciding again when a key was lost to another process."""
+    for _ in range(DECIDE_TRIES):
+        try:
+            return await _post_once(database, operations)
+        except ledger.KeyLost:
+            continue
+    raise Unavailable("the keys are contended; post again")
+
+
+async def _post_once(database: Database, operations: Sequence[Operation]) -> list[Result]:
+    async with database.transaction() as connection:
+        well_formed = [o for o in operations if o.flaw() is None]
+        accounts = await ledger.open_accounts(connection, well_formed)
+        stored = await ledger.stored(connection, [o.key for o in well_formed])
+        decision = decide(operations, accounts, stored)
+        await ledger.write(connection, decision)
+        now = await ledger.now(connection) if decision.entries else None
+        if now is not None:
+            by_key = {o.key: o for o, r in decision.fresh if r.outcome is Outcome.APPLIED}
+            await outbox.append(
+                connection,
+                [
+                    events.balance_changed(by_key[entry.key], entry, now)
+                    for entry in decision.entries
+                    if entry.account.owner.startswith("user:")
+                ],
+            )
+    return decision.results

@@ -1,0 +1,62 @@
+"""Read users, balances and statements."""
+
+from collections.abc import Sequence
+
+from accounts.db import users
+from accounts.domain.errors import CurrencyUnknown, UserNotFound
+from accounts.domain.ledger import MAX_ID
+from accounts.domain.users import Adjustment, User
+from common.db import Database
+from common.money import Currencies, Currency
+
+
+async def read_user(database: Database, tenant_id: int, user_id: int) -> User:
+    """Return a user of the tenant.
+
+    Raises:
+        UserNotFound: when there is none.
+    """
+    found = await find_users(database, tenant_id, [user_id])
+    if not found:
+        raise UserNotFound(f"there is no user {user_id}")
+    return found[0]
+
+
+async def find_users(database: Database, tenant_id: int, ids: Sequence[int]) -> list[User]:
+    """Return those of the users that exist in the tenant."""
+    async with database.transaction() as connection:
+        return await users.find(connection, tenant_id, ids)
+
+
+async def read_balances(
+    database: Database, currencies: Currencies, tenant_id: int, user_id: int
+) -> list[tuple[Currency, int]]:
+    """Return the user's balance in each configured currency, zero included.
+
+    Raises:
+        UserNotFound: when there is no such user in the tenant.
+    """
+    await read_user(database, tenant_id, user_id)
+    owner = f"user:{user_id}"
+    found = await find_balances(database, tenant_id, [owner])
+    return [(currency, found.get((owner, currency.code), 0)) for currency in currencies]
+
+
+async def find_balances(database: Database, tenant_id: int, owners: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Return balances in smallest units by (owner, currency); an account that never moved is absent."""
+    async with database.transaction() as connection:
+        return await users.balances(connection, tenant_id, owners)
+
+
+async def read_statement(
+    database: Database, user: User, currency: Currency | None, before: int | None, limit: int
+) -> list[Adjustment]:
+    """Return a page of the user's adjustments in one currency, newest first.
+
+    Raises:
+        CurrencyUnknown: when the currency is not configured.
+    """
+    if currency is None:
+        raise CurrencyUnknown("the currency is not one of the configured ones")
+    async with database.transaction() as connection:
+        return await users.statement(connection, user, currency.code, before or MAX_ID, limit)

@@ -1,0 +1,192 @@
+"""The ledger on real PostgreSQL."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+from accounts.use_cases.check_invariants import check_invariants
+from support.house import USDT, House
+
+
+def hold(key: str, user: int, deal: int, amount: int, **other: Any) -> dict[str, Any]:
+    return {
+        "key": key,
+        "kind": "hold",
+        "tenant_id": 1,
+        "currency": "USDT",
+        "legs": [
+            {"owner": f"user:{user}", "amount": str(-amount)},
+            {"owner": f"deal:{deal}", "amount": str(amount)},
+        ],
+        **other,
+    }
+
+
+async def post(house: House, *operations: dict[str, Any], caller: str = "deals") -> list[tuple[str, Any]]:
+    async with house.internal(caller) as client:
+        answer = await client.post("/internal/v1/operations", json={"operations": operations})
+    assert answer.status_code == 200, answer.text
+    return [(r["outcome"], r["reason"]) for r in answer.json()["results"]]
+
+
+async def test_each_operation_of_a_batch_has_its_own_outcome(house: House) -> None:
+    alice = await house.user(1)
+    await house.credit(alice, 10 * USDT, "tron:a:0")
+    await post(house, hold("used", alice, 1, 1 * USDT))
+
+    outcomes = await post(
+        house,
+        hold("used", alice, 1, 2 * USDT),
+        hold("nobody", 999, 2, 1),
+        hold("twice", alice, 3, 1 * USDT),
+        hold("twice", alice, 3, 1 * USDT),
+        hold("overdraft", alice, 4, 100 * USDT),
+        hold("good", alice, 5, 1 * USDT),
+    )
+
+    assert outcomes == [
+        ("mismatch", "the key was used for another operation"),
+        ("invalid", "unknown_account"),
+        ("applied", None),
+        ("applied", None),
+        ("rejected", "insufficient_funds"),
+        ("applied", None),
+    ]
+    assert await house.balance(alice) == "7.000000"
+
+
+async def test_a_rejection_is_final_even_when_money_has_come(house: House) -> None:
+    alice = await house.user(1)
+    assert await post(house, hold("h", alice, 1, 5)) == [("rejected", "insufficient_funds")]
+    await house.credit(alice, 5, "tron:a:0")
+
+    assert await post(house, hold("h", alice, 1, 5)) == [("rejected", "insufficient_funds")]
+    assert await post(house, hold("h2", alice, 1, 5)) == [("applied", None)]
+
+
+async def test_a_void_is_final_and_answers_what_came_first(house: House) -> None:
+    alice = await house.user(1)
+    await house.credit(alice, 9, "tron:a:0")
+    await post(house, hold("applied", alice, 1, 5))
+    async with house.internal("deals") as client:
+        late = await client.post("/internal/v1/operations/void", json={"key": "applied"})
+        early = await client.post("/internal/v1/operations/void", json={"key": "early"})
+
+    assert (late.json()["outcome"], early.json()["outcome"]) == ("applied", "voided")
+    assert await post(house, hold("early", alice, 2, 1)) == [("voided", None)]
+
+
+async def test_a_service_posts_only_its_own_kinds(house: House) -> None:
+    alice = await house.user(1)
+    for caller in ("payments", "chat"):
+        async with house.internal(caller) as client:
+            body = {"operations": [hold("h", alice, 1, 5)]}
+            answer = await client.post("/internal/v1/operations", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (403, "kind_forbidden")
+
+
+async def test_internal_calls_want_a_service_credential(house: House) -> None:
+    for key in ("default", "arbiter"):
+        async with house.client("accounts", key) as client:
+            answer = await client.get("/internal/v1/invariants")
+        assert answer.status_code == 401
+
+
+async def test_racing_holds_never_overdraw_and_the_ledger_proves_itself(house: House) -> None:
+    users = [await house.user(n) for n in range(1, 5)]
+    for n, user in enumerate(users):
+        await house.credit(user, 20, f"tron:{n}:0")
+
+    found = await asyncio.gather(
+        *(
+            post(house, hold(f"h{n}", users[n % 4], 100 + n, 3), hold(f"h{n}", users[n % 4], 100 + n, 3))
+            for n in range(100)
+        )
+    )
+
+    assert all(first == second for first, second in found)
+    assert sum(first[0] == "applied" for first, _ in found) == 4 * 6
+    assert {await house.balance(user) for user in users} == {"0.000002"}
+    invariants = await check_invariants(house.accounts_db)
+    assert invariants["ok"], invariants
+
+
+async def test_the_statement_pages_newest_first(house: House) -> None:
+    alice = await house.user(1)
+    for n in range(5):
+        await house.credit(alice, n + 1, f"tron:{n}:0")
+
+    first = (await house.call("accounts", "GET", f"/user/{alice}/adjustments?limit=3")).json()
+    cursor = first["next_cursor"]
+    rest = (await house.call("accounts", "GET", f"/user/{alice}/adjustments?limit=3&cursor={cursor}")).json()
+
+    lines = [(i["seq"], i["amount"], i["balance_after"]) for i in first["items"] + rest["items"]]
+    assert lines == [
+        (5, "0.000005", "0.000015"),
+        (4, "0.000004", "0.000010"),
+        (3, "0.000003", "0.000006"),
+        (2, "0.000002", "0.000003"),
+        (1, "0.000001", "0.000001"),
+    ]
+    assert rest["next_cursor"] is None
+
+
+async def test_the_service_may_only_append_to_the_ledger(house: House) -> None:
+    alice = await house.user(1)
+    await house.credit(alice, 5, "tron:a:0")
+    for url, error in (
+        (house.databases.url("accounts"), asyncpg.InsufficientPrivilegeError),
+        (house.databases.owner_url("accounts"), asyncpg.RaiseError),
+    ):
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in (
+                "UPDATE adjustment SET amount = amount + 1",
+                "DELETE FROM adjustment",
+                "TRUNCATE adjustment",
+                "UPDATE operation SET outcome = 'rejected'",
+            ):
+                with pytest.raises(error):
+                    await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+async def test_tampering_is_named(house: House) -> None:
+    alice = await house.user(1)
+    await house.credit(alice, 5, "tron:a:0")
+    connection = await asyncpg.connect(house.databases.owner_url("accounts"))
+    try:
+        await connection.execute(
+            "SET session_replication_role = replica;"
+            "UPDATE adjustment SET amount = 6 WHERE balance_after IS NOT NULL"
+        )
+    finally:
+        await connection.close()
+
+    found = await check_invariants(house.accounts_db)
+
+    assert not found["ok"]
+    assert found["violations"]["operation_is_zero"] == [{"key": "tron:a:0", "total": "1"}]
+    assert found["violations"]["balance_is_sum"][0]["owner"] == f"user:{alice}"
+
+
+async def test_credits_and_debits_are_told_once(house: House) -> None:
+    alice = await house.user(1)
+    await house.credit(alice, 5, "tron:a:0")
+    await house.credit(alice, 5, "tron:a:0")
+    await post(house, hold("h", alice, 1, 2))
+
+    told = [(e["type"], e["aggregate_version"], e["data"]) for e in await house.outbox("accounts")]
+
+    assert [t[:2] for t in told] == [("user.upserted", 1), ("balance.credited", 1), ("balance.debited", 2)]
+    assert told[1][2] == {
+        "user_id": alice,
+        "currency": "USDT",
+        "amount_units": "5",
+        "balance_units": "5",
+        "operation_key": "tron:a:0",
+        "kind": "deposit",
+    }

@@ -1,0 +1,98 @@
+"""Users, tenants and keys over HTTP."""
+
+import httpx
+import pytest
+
+from accounts.use_cases import manage_keys
+from support.house import House
+
+
+async def test_a_user_is_created_once_and_renamed(house: House) -> None:
+    first = await house.call("accounts", "POST", "/user/", {"name": "Alice", "external_id": 7})
+    again = await house.call("accounts", "POST", "/user", {"name": "Alice", "external_id": 7})
+    renamed = await house.call("accounts", "POST", "/user/", {"name": "Alicia", "external_id": 7})
+
+    assert first.json() == again.json()
+    assert (renamed.json()["id"], renamed.json()["name"]) == (first.json()["id"], "Alicia")
+    assert [e["data"]["name"] for e in await house.outbox("accounts")] == ["Alice", "Alicia"]
+
+
+async def test_the_same_external_id_is_another_user_in_another_tenant(house: House) -> None:
+    assert await house.user(7) != await house.user(7, key="other")
+
+
+async def test_what_is_not_yours_is_not_found(house: House) -> None:
+    alice = await house.user(7)
+    for path in (f"/user/{alice}", f"/user/{alice}/balance", f"/user/{alice}/adjustments"):
+        foreign = await house.call("accounts", "GET", path, key="other")
+        absent = await house.call("accounts", "GET", path.replace(str(alice), "999999"))
+        assert foreign.status_code == absent.status_code == 404
+        assert foreign.json()["code"] == absent.json()["code"] == "user_not_found"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"name": "A"}',
+        b'{"name": "A", "external_id": "7"}',
+        b'{"name": "A", "external_id": true}',
+        b'{"name": "A", "external_id": 7.0}',
+        b'{"name": "A", "external_id": 0}',
+        b'{"name": "A", "external_id": -1}',
+        b'{"name": "A", "external_id": 9223372036854775808}',
+        b'{"name": "A", "external_id": NaN}',
+        b'{"name": "", "external_id": 7}',
+        b'{"name": "   ", "external_id": 7}',
+        b'{"name": "a\\u0000b", "external_id": 7}',
+        b'{"name": "\\ud800", "external_id": 7}',
+        b'{"name": "A", "external_id": 7, "admin": true}',
+        b'{"name": "' + b"a" * 201 + b'", "external_id": 7}',
+        b'{"name": "\xff", "external_id": 7}',
+        b"[" * 30_000,
+        b'{"name": "A", "external_id": ' + b"9" * 5_000 + b"}",
+    ],
+)
+async def test_bad_input_is_422_and_changes_nothing(house: House, body: bytes) -> None:
+    async with house.client("accounts") as client:
+        headers = {"content-type": "application/json"}
+        answer = await client.post("/api/v1/user/", content=body, headers=headers)
+
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "invalid_input"
+    assert await house.outbox("accounts") == []
+
+
+async def test_a_body_over_64_kib_is_413(house: House) -> None:
+    async with house.client("accounts") as client:
+        answer = await client.post("/api/v1/user/", content=b"x" * 65_537)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("path", ["/user/0", "/user/-1", "/user/x", "/user/9223372036854775808", "/user/1.5"])
+async def test_an_id_that_cannot_be_is_422(house: House, path: str) -> None:
+    assert (await house.call("accounts", "GET", path)).status_code == 422
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer nonsense", "Basic abc", "Bearer gk_\x7f"])
+async def test_without_a_known_key_it_is_401(house: House, header: str | None) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(house.accounts), base_url="http://test") as client:
+        headers = {} if header is None else {"authorization": header}
+        answer = await client.get("/api/v1/user/1", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+async def test_a_revoked_key_is_refused_once_the_event_came(house: House) -> None:
+    key_id, key = await manage_keys.create_key(house.accounts_db, 1, ["default"])
+    house.keys["short"] = key
+    assert (await house.call("accounts", "GET", "/user/1", key="short")).status_code == 404
+
+    await manage_keys.revoke_key(house.accounts_db, key_id)
+    house.accounts.state.verifier.forget(key_id)
+
+    assert (await house.call("accounts", "GET", "/user/1", key="short")).status_code == 401
+    assert (await house.outbox("accounts"))[-1]["data"] == {"key_id": key_id}

@@ -1,0 +1,188 @@
+"""Money commands and funding passes in PostgreSQL. `due_at` is the lease and the backoff in one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deals.domain.model import Action, Command, CommandState, Deal, Movement, NewCommand, Status
+
+_COLUMNS = "id, deal_id, action, kind, key, state, void_to, tries, created_at"
+_INSERT = sa.text(
+    f"""
+    INSERT INTO money_command (deal_id, action, kind, key, due_at, created_at)
+    VALUES (:deal_id, :action, :kind, :key, :due_at, :now) RETURNING {_COLUMNS}
+    """
+)
+_PENDING = sa.text(f"SELECT {_COLUMNS} FROM money_command WHERE deal_id = ANY(:deal_ids) AND state = 'pending'")
+_LOCK = sa.text(f"SELECT {_COLUMNS} FROM money_command WHERE id = :id AND state = 'pending' FOR UPDATE")
+_CLAIM = sa.text(
+    f"""
+    UPDATE money_command SET tries = tries + 1, due_at = :now + CAST(:lease AS interval)
+     WHERE id IN (SELECT id FROM money_command WHERE state = 'pending' AND due_at <= :now
+                   ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING {_COLUMNS}
+    """
+)
+_POSTPONE = sa.text("UPDATE money_command SET due_at = :due_at WHERE id = ANY(:ids) AND state = 'pending'")
+_FINISH = sa.text(
+    """
+    UPDATE money_command SET state = :state, reason = :reason, finished_at = :now WHERE id = :id
+    """
+)
+_VOID = sa.text("UPDATE money_command SET void_to = :void_to, due_at = :now WHERE id = :id")
+_WANT_FUNDING = sa.text(
+    """
+    INSERT INTO funding AS f (tenant_id, customer_id, currency)
+    SELECT :tenant_id, :customer_id, :currency
+    ON CONFLICT (tenant_id, customer_id, currency) DO UPDATE SET wanted = f.wanted + 1
+    """
+)
+_WANT_FUNDING_IF_WAITING = sa.text(
+    """
+    INSERT INTO funding AS f (tenant_id, customer_id, currency)
+    SELECT d.tenant_id, d.customer_id, d.currency FROM deal d
+     WHERE d.status = 'waiting_for_payment'
+       AND (CAST(:customer_id AS bigint) IS NULL
+            OR (d.tenant_id = :tenant_id AND d.customer_id = :customer_id AND d.currency = :currency))
+     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (tenant_id, customer_id, currency) DO UPDATE SET wanted = f.wanted + 1
+    """
+)
+_CLAIM_FUNDING = sa.text(
+    """
+    UPDATE funding f SET due_at = :now + CAST(:lease AS interval)
+      FROM (SELECT tenant_id, customer_id, currency FROM funding
+             WHERE wanted > done AND due_at <= :now ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) g
+     WHERE (f.tenant_id, f.customer_id, f.currency) = (g.tenant_id, g.customer_id, g.currency)
+    RETURNING f.tenant_id, f.customer_id, f.currency, f.wanted
+    """
+)
+_FINISH_FUNDING = sa.text(
+    """
+    UPDATE funding SET done = greatest(done, :done), due_at = :due_at
+     WHERE tenant_id = :tenant_id AND customer_id = :customer_id AND currency = :currency
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Funding:
+    """A claimed pass over one customer's waiting deals in one currency."""
+
+    tenant_id: int
+    customer_id: int
+    currency: str
+    wanted: int
+
+
+def _command(row: sa.Row[tuple[object, ...]]) -> Command:
+    r = row._mapping
+    return Command(
+        id=r["id"],
+        deal_id=r["deal_id"],
+        action=Action(r["action"]),
+        movement=Movement(r["kind"]),
+        key=r["key"],
+        state=CommandState(r["state"]),
+        void_to=Status(r["void_to"]) if r["void_to"] else None,
+        tries=r["tries"],
+        created_at=r["created_at"],
+    )
+
+
+async def insert(
+    connection: AsyncConnection, deal: Deal, command: NewCommand, now: datetime, lease: timedelta
+) -> Command:
+    """Store a command, leased to the caller who will post it at once."""
+    values = {
+        "deal_id": deal.id,
+        "action": command.action.value,
+        "kind": command.movement.value,
+        "key": command.key,
+        "now": now,
+        "due_at": now + lease,
+    }
+    return _command((await connection.execute(_INSERT, values)).one())
+
+
+async def pending(connection: AsyncConnection, deal_ids: Sequence[int]) -> dict[int, Command]:
+    """Return the commands in flight by deal."""
+    rows = await connection.execute(_PENDING, {"deal_ids": list(deal_ids)})
+    return {command.deal_id: command for command in map(_command, rows)}
+
+
+async def lock_pending(connection: AsyncConnection, command_id: int) -> Command | None:
+    """Return a command, locked, if it is still pending: a late answer then changes nothing."""
+    row = (await connection.execute(_LOCK, {"id": command_id})).first()
+    return None if row is None else _command(row)
+
+
+async def claim_due(connection: AsyncConnection, now: datetime, lease: timedelta, limit: int) -> list[Command]:
+    """Lease the commands that are due to the caller."""
+    values = {"now": now, "lease": lease, "limit": limit}
+    return [_command(row) for row in await connection.execute(_CLAIM, values)]
+
+
+async def postpone(connection: AsyncConnection, ids: Sequence[int], due_at: datetime) -> None:
+    """Try these again at `due_at`: their outcome is not known."""
+    await connection.execute(_POSTPONE, {"ids": list(ids), "due_at": due_at})
+
+
+async def finish(
+    connection: AsyncConnection,
+    command: Command,
+    state: CommandState,
+    reason: str | None,
+    now: datetime,
+) -> None:
+    """Record a command's final outcome; it is locked."""
+    values = {"id": command.id, "state": state.value, "reason": reason, "now": now}
+    await connection.execute(_FINISH, values)
+
+
+async def void(connection: AsyncConnection, command: Command, void_to: Status, now: datetime) -> None:
+    """Let the worker void a hold instead of posting it, at once."""
+    values = {"id": command.id, "void_to": void_to.value, "now": now}
+    await connection.execute(_VOID, values)
+
+
+async def want_funding(connection: AsyncConnection, deal: Deal) -> None:
+    """Ask for a pass over the customer's waiting deals, whatever the present statuses are."""
+    values = {
+        "tenant_id": deal.tenant_id,
+        "customer_id": deal.customer_id,
+        "currency": deal.currency,
+    }
+    await connection.execute(_WANT_FUNDING, values)
+
+
+async def want_funding_if_waiting(
+    connection: AsyncConnection,
+    tenant_id: int | None = None,
+    customer_id: int | None = None,
+    currency: str | None = None,
+) -> int:
+    """Ask for a pass where deals wait: of one customer and currency, or of all; return how many passes."""
+    values = {"tenant_id": tenant_id, "customer_id": customer_id, "currency": currency}
+    return (await connection.execute(_WANT_FUNDING_IF_WAITING, values)).rowcount
+
+
+async def claim_funding(connection: AsyncConnection, now: datetime, lease: timedelta) -> Funding | None:
+    """Lease the pass that has waited longest, or return None."""
+    row = (await connection.execute(_CLAIM_FUNDING, {"now": now, "lease": lease})).first()
+    return None if row is None else Funding(*row)
+
+
+async def finish_funding(connection: AsyncConnection, funding: Funding, *, done: bool, due_at: datetime) -> None:
+    """End a pass; one that was asked for meanwhile, or is not done, runs at `due_at`."""
+    values = {
+        "tenant_id": funding.tenant_id,
+        "customer_id": funding.customer_id,
+        "currency": funding.currency,
+        "done": funding.wanted if done else 0,
+        "due_at": due_at,
+    }
+    await connection.execute(_FINISH_FUNDING, values)

@@ -1,0 +1,197 @@
+"""Deals in PostgreSQL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from deals.domain.model import Deal, Dispute, NewDeal, Status
+
+_COLUMNS = """
+    d.id, d.tenant_id, d.chat_id, d.title, d.description, d.price::text AS price, d.currency, d.customer_id,
+    d.performer_id, d.status, d.deadline_at, d.overdue_at, d.dispute_title, d.dispute_description,
+    d.dispute_opened_at, d.attempts, d.version, d.created_at, d.updated_at
+"""
+_INSERT = sa.text(
+    f"""
+    INSERT INTO deal AS d (tenant_id, chat_id, title, description, price, currency, customer_id, performer_id,
+                           status, deadline_at, created_at, updated_at)
+    VALUES (:tenant_id, :chat_id, :title, :description, :price, :currency, :customer_id, :performer_id,
+            'created', :deadline_at, :now, :now)
+    RETURNING {_COLUMNS}
+    """
+)
+_READ = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id = :id AND d.tenant_id = :tenant_id")
+_LOCK = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id = :id FOR NO KEY UPDATE")
+_BY_CHAT = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.chat_id = :chat_id")
+_SAVE = sa.text(
+    """
+    UPDATE deal SET status = :status, overdue_at = :overdue_at, dispute_title = :dispute_title,
+           dispute_description = :dispute_description, dispute_opened_at = :dispute_opened_at,
+           attempts = :attempts, version = :version, updated_at = :updated_at
+     WHERE id = :id
+    """
+)
+_PAGE = sa.text(
+    f"""
+    SELECT {_COLUMNS} FROM deal d
+     WHERE d.tenant_id = :tenant_id AND d.id < :before
+       AND (CAST(:status AS text) IS NULL OR d.status = :status)
+       AND (CAST(:customer_id AS bigint) IS NULL OR d.customer_id = :customer_id)
+       AND (CAST(:performer_id AS bigint) IS NULL OR d.performer_id = :performer_id)
+     ORDER BY d.id DESC LIMIT :limit
+    """
+)
+_WAITING = sa.text(
+    f"""
+    SELECT {_COLUMNS} FROM deal d
+     WHERE d.tenant_id = :tenant_id AND d.customer_id = :customer_id AND d.currency = :currency
+       AND d.status = 'waiting_for_payment' AND d.id > :after
+       AND NOT EXISTS (SELECT FROM money_command c WHERE c.deal_id = d.id AND c.state = 'pending')
+     ORDER BY d.id LIMIT :limit
+    """
+)
+_PAST_DEADLINE = sa.text(
+    f"""
+    SELECT {_COLUMNS} FROM deal d
+     WHERE d.deadline_at <= :now AND d.overdue_at IS NULL
+       AND d.status IN ('created', 'waiting_for_payment', 'confirm_performer', 'confirmed', 'dispute')
+     ORDER BY d.deadline_at LIMIT :limit
+    """
+)
+_AFTER = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id > :after ORDER BY d.id LIMIT :limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which deals a list holds, newest first, below the id `before`."""
+
+    status: Status | None
+    customer_id: int | None
+    performer_id: int | None
+    before: int
+    limit: int
+
+
+def _deal(row: sa.Row[tuple[object, ...]]) -> Deal:
+    r = row._mapping
+    dispute = None
+    if r["dispute_opened_at"] is not None:
+        dispute = Dispute(r["dispute_title"], r["dispute_description"], r["dispute_opened_at"])
+    return Deal(
+        id=r["id"],
+        tenant_id=r["tenant_id"],
+        chat_id=r["chat_id"],
+        title=r["title"],
+        description=r["description"],
+        price=int(r["price"]),
+        currency=r["currency"],
+        customer_id=r["customer_id"],
+        performer_id=r["performer_id"],
+        status=Status(r["status"]),
+        deadline_at=r["deadline_at"],
+        overdue_at=r["overdue_at"],
+        dispute=dispute,
+        attempts=r["attempts"],
+        version=r["version"],
+        created_at=r["created_at"],
+        updated_at=r["updated_at"],
+    )
+
+
+async def insert(connection: AsyncConnection, deal: NewDeal, now: datetime) -> Deal:
+    """Store a new deal."""
+    values = {
+        "tenant_id": deal.tenant_id,
+        "chat_id": deal.chat_id,
+        "title": deal.title,
+        "description": deal.description,
+        "price": deal.price,
+        "currency": deal.currency,
+        "customer_id": deal.customer_id,
+        "performer_id": deal.performer_id,
+        "deadline_at": deal.deadline_at,
+        "now": now,
+    }
+    return _deal((await connection.execute(_INSERT, values)).one())
+
+
+async def read(connection: AsyncConnection, tenant_id: int, deal_id: int) -> Deal | None:
+    """Return a deal of the tenant, or None."""
+    row = (await connection.execute(_READ, {"id": deal_id, "tenant_id": tenant_id})).first()
+    return None if row is None else _deal(row)
+
+
+async def lock(connection: AsyncConnection, deal_id: int) -> Deal | None:
+    """Return a deal, locked until the transaction ends, or None."""
+    row = (await connection.execute(_LOCK, {"id": deal_id})).first()
+    return None if row is None else _deal(row)
+
+
+async def by_chat(connection: AsyncConnection, chat_id: UUID) -> Deal | None:
+    """Return the deal with this chat, or None."""
+    row = (await connection.execute(_BY_CHAT, {"chat_id": chat_id})).first()
+    return None if row is None else _deal(row)
+
+
+async def save(connection: AsyncConnection, deal: Deal) -> None:
+    """Store a deal's new state; it is locked."""
+    dispute = deal.dispute
+    values = {
+        "id": deal.id,
+        "status": deal.status.value,
+        "overdue_at": deal.overdue_at,
+        "dispute_title": dispute.title if dispute else None,
+        "dispute_description": dispute.description if dispute else None,
+        "dispute_opened_at": dispute.opened_at if dispute else None,
+        "attempts": deal.attempts,
+        "version": deal.version,
+        "updated_at": deal.updated_at,
+    }
+    await connection.execute(_SAVE, values)
+
+
+async def page(connection: AsyncConnection, tenant_id: int, wanted: Filter) -> list[Deal]:
+    """Return a page of the tenant's deals, newest first."""
+    values = {
+        "tenant_id": tenant_id,
+        "status": wanted.status.value if wanted.status else None,
+        "customer_id": wanted.customer_id,
+        "performer_id": wanted.performer_id,
+        "before": wanted.before,
+        "limit": wanted.limit,
+    }
+    return [_deal(row) for row in await connection.execute(_PAGE, values)]
+
+
+async def waiting(
+    connection: AsyncConnection,
+    tenant_id: int,
+    customer_id: int,
+    currency: str,
+    after: int,
+    limit: int,
+) -> list[Deal]:
+    """Return waiting deals with nothing in flight and an id above `after`, oldest first."""
+    values = {
+        "tenant_id": tenant_id,
+        "customer_id": customer_id,
+        "currency": currency,
+        "after": after,
+        "limit": limit,
+    }
+    return [_deal(row) for row in await connection.execute(_WAITING, values)]
+
+
+async def past_deadline(connection: AsyncConnection, now: datetime, limit: int) -> Sequence[Deal]:
+    """Return live deals whose deadline has passed and was not told yet."""
+    rows = await connection.execute(_PAST_DEADLINE, {"now": now, "limit": limit})
+    return [_deal(row) for row in rows]
+
+
+async def after(connection: AsyncConnection, deal_id: int, limit: int) -> list[Deal]:
+    """Return deals of all tenants in the order of their ids."""
+    return [_deal(row) for row in await connection.execute(_AFTER, {"after": deal_id, "limit": limit})]

@@ -1,0 +1,74 @@
+"""The composition root of deals: settings → database, bus, accounts → application and background work."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from common import logging
+from common.auth import CachedVerifier
+from common.bus import Bus
+from common.clock import SystemClock
+from common.db import Database
+from common.internal import InternalClient, RemoteKeys
+from common.migrate import upgrade
+from common.money import Currencies
+from common.outbox import Relay
+from common.runner import Work, serve
+from common.settings import load
+from common.web import Check, create_app
+from deals.adapters.accounts import HttpAccounts
+from deals.adapters.tokens import Ed25519Signer
+from deals.api import internal, public
+from deals.consumers.events import balances_credited
+from deals.jobs.timers import timers
+from deals.settings import DealsSettings, MigrateSettings
+from deals.use_cases.settle_commands import Money
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+SUBJECTS = ("deal.*", "dispute.*")
+DESCRIPTION = "Deals, their actions and their disputes."
+
+
+def build_app(ready: dict[str, Check], *, routed: bool = True) -> FastAPI:
+    """Return the application, its state still empty; a worker's has the health endpoints alone."""
+    app = create_app("Garant deals", DESCRIPTION, ready)
+    if routed:
+        app.include_router(public.routes)
+        app.include_router(internal.routes)
+    return app
+
+
+async def run(mode: str) -> None:
+    """Serve HTTP (`api`), work in the background (`worker`), or both (`serve`), until SIGTERM."""
+    settings = load(DealsSettings)
+    logging.configure("deals", json=settings.log_json, sentry_dsn=settings.sentry_dsn)
+    async with AsyncExitStack() as stack:
+        database = Database(settings.deals_database_url, "deals", settings.database_pool_size)
+        stack.push_async_callback(database.close)
+        bus = await Bus.connect(settings.nats_url, "deals")
+        stack.push_async_callback(bus.close)
+        client = InternalClient(settings.accounts_url, settings.service_credential)
+        stack.push_async_callback(client.close)
+        relay = Relay(settings.deals_database_url, "deals", bus)
+        funding_wanted = asyncio.Event()
+        money = Money(database, HttpAccounts(client), SystemClock(), relay.nudge, funding_wanted.set)
+        verifier = CachedVerifier(RemoteKeys(client))
+        await bus.declare_stream("DEALS", SUBJECTS)
+        await bus.forget_revoked_keys(verifier)
+        app = build_app({"database": database.ping, "nats": bus.ping}, routed=mode != "worker")
+        app.state.money = money
+        app.state.verifier = verifier
+        app.state.callers = settings.service_callers
+        app.state.currencies = Currencies.parse(settings.currencies)
+        app.state.signer = Ed25519Signer(settings.chat_token_private_key)
+        work: list[Work] = [bus.until_closed]
+        if mode != "api":
+            work += [relay.run, balances_credited(bus, money), *timers(money, funding_wanted)]
+        await serve(app, settings.host, settings.deals_port, work)
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    upgrade(MIGRATIONS, load(MigrateSettings).deals_database_url)

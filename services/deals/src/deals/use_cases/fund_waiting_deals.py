@@ -1,0 +1,109 @@
+"""Fund waiting deals: one pass per customer and currency at a time, oldest deal first.
+
+A deal that does not fit is skipped, so a smaller later one may pass. A credit during a pass makes it begin again:
+`wanted` grows, and the pass is done only up to what it was when it began (ADR 0004).
+"""
+
+from datetime import timedelta
+
+from common.bus import Received
+from common.db import Database
+from common.errors import ServiceError
+from common.inbox import first_time
+from common.logging import get_logger
+from deals.db import commands as command_rows
+from deals.db import deals as deal_rows
+from deals.db.commands import Funding
+from deals.domain.errors import ActionPending, IllegalTransition
+from deals.domain.model import Action, Command, Deal
+from deals.domain.transitions import MoneyNeeded, act
+from deals.use_cases.settle_commands import BATCH, LEASE, Money, post_commands
+
+log = get_logger()
+
+CONSUMER = "request_funding"
+PASS_LEASE = timedelta(seconds=60)
+RETRY = timedelta(seconds=2)
+PAGE = 500
+
+
+async def request_funding(money: Money, event: Received) -> None:
+    """A user was credited: ask for a pass over their waiting deals in that currency."""
+    async with money.database.transaction() as connection:
+        if not await first_time(connection, CONSUMER, event.id):
+            return
+        await command_rows.want_funding_if_waiting(
+            connection, event.tenant_id, event.data["user_id"], event.data["currency"]
+        )
+    money.wanted()
+
+
+async def request_all_funding(database: Database) -> int:
+    """Ask for a pass wherever deals wait; return how many. It catches what no event told."""
+    async with database.transaction() as connection:
+        return await command_rows.want_funding_if_waiting(connection)
+
+
+async def fund_waiting_deals(money: Money) -> bool:
+    """Run one pass that is due; return whether there was one."""
+    async with money.database.transaction() as connection:
+        funding = await command_rows.claim_funding(connection, money.clock.now(), PASS_LEASE)
+    if funding is None:
+        return False
+    done = False
+    try:
+        done = await _pass(money, funding)
+    except ServiceError as error:
+        log.warning("funding.postponed", customer_id=funding.customer_id, error=error.detail)
+    async with money.database.transaction() as connection:
+        due_at = money.clock.now() + (timedelta() if done else RETRY)
+        await command_rows.finish_funding(connection, funding, done=done, due_at=due_at)
+    return True
+
+
+async def _pass(money: Money, funding: Funding) -> bool:
+    """Try every waiting deal once; return False when an outcome is not known yet."""
+    after, balance = 0, -1
+    while True:
+        async with money.database.transaction() as connection:
+            page = await deal_rows.waiting(
+                connection, funding.tenant_id, funding.customer_id, funding.currency, after, PAGE
+            )
+        if not page:
+            return True
+        if balance < 0:
+            balance = await money.accounts.balance(funding.tenant_id, funding.customer_id, funding.currency)
+        after = page[-1].id
+        fitting, balance = _choose(page, balance)
+        for start in range(0, len(fitting), BATCH):
+            stored = await _store(money, fitting[start : start + BATCH])
+            if None in await post_commands(money, stored):
+                return False
+
+
+def _choose(page: list[Deal], balance: int) -> tuple[list[Deal], int]:
+    """Pick, in order, the deals whose price still fits; return them and what is left."""
+    fitting = []
+    for deal in page:
+        if deal.price <= balance:
+            fitting.append(deal)
+            balance -= deal.price
+    return fitting, balance
+
+
+async def _store(money: Money, chosen: list[Deal]) -> list[Command]:
+    """Store a hold for each deal that still waits."""
+    now, stored = money.clock.now(), list[Command]()
+    async with money.database.transaction() as connection:
+        for chosen_deal in chosen:
+            deal = await deal_rows.lock(connection, chosen_deal.id)
+            assert deal is not None, "deals are never deleted"
+            pending = (await command_rows.pending(connection, [deal.id])).get(deal.id)
+            try:
+                transition = act(deal, pending, Action.FUND, now)
+            except (IllegalTransition, ActionPending):
+                continue
+            assert isinstance(transition, MoneyNeeded)
+            await deal_rows.save(connection, transition.deal)
+            stored.append(await command_rows.insert(connection, deal, transition.command, now, LEASE))
+    return stored

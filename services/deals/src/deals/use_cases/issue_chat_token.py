@@ -1,0 +1,69 @@
+"""Issue a participant token: who may enter a deal's chat, signed, for a while."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from common.clock import Clock
+from common.db import Database
+from common.errors import Forbidden
+from deals.domain.errors import InvalidDeal
+from deals.use_cases.read_deals import read_deal
+
+LIFETIME = timedelta(hours=1)
+
+
+class TokenSigner(Protocol):
+    """Signs the claims of a token."""
+
+    def sign(self, claims: dict[str, object]) -> str:
+        """Return the signed token."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatToken:
+    """A token and when it ends."""
+
+    token: str
+    expires_at: datetime
+
+
+async def issue_chat_token(
+    database: Database,
+    clock: Clock,
+    signer: TokenSigner,
+    who: tuple[int, bool],
+    deal_id: int,
+    user_id: int | None,
+) -> ChatToken:
+    """Issue a token for a party of the deal, or for the arbiter.
+
+    Args:
+        who: the tenant, and whether the key may act as arbiter.
+        user_id: a party of the deal; None asks for the arbiter's token.
+
+    Raises:
+        DealNotFound: when the tenant has no such deal.
+        InvalidDeal: when the user is no party of it.
+        Forbidden: when the key may not act as arbiter.
+    """
+    tenant_id, arbiter = who
+    deal, _ = await read_deal(database, tenant_id, deal_id)
+    role = "arbiter" if user_id is None else deal.role_of(user_id)
+    if role is None:
+        raise InvalidDeal(f"user {user_id} is not a party of deal {deal_id}")
+    if role == "arbiter" and not arbiter:
+        raise Forbidden("an arbiter's token wants a key with the scope arbiter; else send user_id")
+    now = clock.now()
+    expires_at = (now + LIFETIME).replace(microsecond=0)
+    claims: dict[str, object] = {
+        "aud": "garant-chat",
+        "chat_id": str(deal.chat_id),
+        "tenant_id": tenant_id,
+        "user_id": user_id,
+        "role": role,
+        "iat": int(now.timestamp()),
+        "exp": int(expires_at.timestamp()),
+    }
+    return ChatToken(signer.sign(claims), expires_at)

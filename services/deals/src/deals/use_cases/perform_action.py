@@ -1,0 +1,64 @@
+"""Do an action to a deal: decide under its lock, commit the intent, then move the money."""
+
+from dataclasses import dataclass
+
+from common import outbox
+from deals.db import commands, deals
+from deals.domain import events
+from deals.domain.errors import DealNotFound
+from deals.domain.model import Action, Command, Deal, Dispute
+from deals.domain.transitions import AlreadyDone, InFlight, MoneyNeeded, Moved, VoidHold, act
+from deals.use_cases.settle_commands import LEASE, Money, post_commands
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """The deal afterwards, and its command that is still in flight, if any."""
+
+    deal: Deal
+    pending: Command | None
+
+
+async def perform_action(
+    money: Money,
+    tenant_id: int,
+    deal_id: int,
+    action: Action,
+    dispute: tuple[str, str] | None = None,
+) -> Performed:
+    """Do the action, or find that it is done already or still in flight.
+
+    Args:
+        dispute: title and description, with the action `dispute` alone.
+
+    Raises:
+        DealNotFound: when the tenant has no such deal.
+        IllegalTransition: when the status does not allow the action.
+        ActionPending: while another action's money is in flight.
+    """
+    now = money.clock.now()
+    about = Dispute(*dispute, opened_at=now) if dispute else None
+    async with money.database.transaction() as connection:
+        deal = await deals.lock(connection, deal_id)
+        if deal is None or deal.tenant_id != tenant_id:
+            raise DealNotFound(f"there is no deal {deal_id}")
+        pending = (await commands.pending(connection, [deal_id])).get(deal_id)
+        match act(deal, pending, action, now, about):
+            case AlreadyDone() | InFlight():
+                return Performed(deal, pending)
+            case Moved(deal):
+                await deals.save(connection, deal)
+                await outbox.append(connection, [events.status_reached(deal)])
+                command = None
+            case MoneyNeeded(deal, new):
+                await deals.save(connection, deal)
+                command = await commands.insert(connection, deal, new, now, LEASE)
+            case VoidHold(void_to):
+                assert pending is not None
+                await commands.void(connection, pending, void_to, now)
+                return Performed(deal, pending)
+    money.told()
+    if command is None:
+        return Performed(deal, None)
+    (settled,) = await post_commands(money, [command])
+    return Performed(settled or deal, command if settled is None else None)

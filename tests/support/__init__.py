@@ -1,0 +1,1 @@
+"""What the tests stand on: real servers, clean databases, and the services put together in one process."""

@@ -1,0 +1,200 @@
+"""Accounts and deals put together in one process, over the real databases.
+
+HTTP between them goes through ASGI; a wire can be told to fail, before or after the other side did the work.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import httpx
+from fastapi import FastAPI
+
+import accounts.main
+import deals.main
+from accounts.use_cases import manage_keys
+from accounts.use_cases.manage_keys import LocalKeys
+from accounts.use_cases.post_operations import Ledger
+from common.auth import CachedVerifier
+from common.clock import SystemClock
+from common.db import Database
+from common.internal import InternalClient, RemoteKeys
+from common.money import Currencies
+from deals.adapters.accounts import HttpAccounts
+from deals.adapters.tokens import Ed25519Signer
+from deals.use_cases.settle_commands import Money
+from support.servers import Databases
+
+CALLERS = {name: f"secret-of-{name}-0123" for name in ("accounts", "deals", "payments", "chat", "operator")}
+USDT = 1_000_000
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """ASGI, with faults: `cut` drops requests, `deaf` loses the answers of requests that were done."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._inner = httpx.ASGITransport(app)
+        self.cut = False
+        self.deaf = False
+        self.calls: list[str] = []
+        self.gate: asyncio.Event | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Carry one request."""
+        self.calls.append(request.url.path)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.cut:
+            raise httpx.ConnectError("cut", request=request)
+        response = await self._inner.handle_async_request(request)
+        if self.deaf:
+            raise httpx.ReadTimeout("deaf", request=request)
+        return response
+
+
+@dataclass(slots=True)
+class House:
+    """The services, clients of one tenant each, and the way to look behind the walls."""
+
+    databases: Databases
+    accounts: FastAPI
+    deals: FastAPI
+    ledger: Ledger
+    accounts_db: Database
+    money: Money
+    wire: Wire
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def client(self, service: str, key: str = "default") -> httpx.AsyncClient:
+        """Return a client of a service with one of the tenant's keys (`default`, `arbiter`, `other`)."""
+        app = {"accounts": self.accounts, "deals": self.deals}[service]
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://test",
+            headers={"authorization": f"Bearer {self.keys[key]}"},
+        )
+
+    def internal(self, caller: str) -> httpx.AsyncClient:
+        """Return a client of accounts' internal endpoints."""
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.accounts, raise_app_exceptions=False),
+            base_url="http://test",
+            headers={"authorization": f"Bearer {CALLERS[caller]}"},
+        )
+
+    async def call(
+        self, service: str, method: str, path: str, json: Any = None, key: str = "default"
+    ) -> httpx.Response:
+        """Call the public API."""
+        async with self.client(service, key) as client:
+            return await client.request(method, f"/api/v1{path}", json=json)
+
+    async def user(self, external_id: int, name: str = "somebody", key: str = "default") -> int:
+        """Create a user and return the id."""
+        body = {"name": name, "external_id": external_id}
+        answer = await self.call("accounts", "POST", "/user/", body, key)
+        assert answer.status_code == 200, answer.text
+        return int(answer.json()["id"])
+
+    async def credit(self, user_id: int, units: int, key: str, tenant_id: int = 1) -> dict[str, Any]:
+        """Post a deposit as payments does."""
+        operation = {
+            "key": key,
+            "kind": "deposit",
+            "tenant_id": tenant_id,
+            "currency": "USDT",
+            "legs": [
+                {"owner": "external:tron_usdt", "amount": str(-units)},
+                {"owner": f"user:{user_id}", "amount": str(units)},
+            ],
+        }
+        async with self.internal("payments") as client:
+            answer = await client.post("/internal/v1/operations", json={"operations": [operation]})
+        assert answer.status_code == 200, answer.text
+        result: dict[str, Any] = answer.json()["results"][0]
+        return result
+
+    async def balance(self, user_id: int, key: str = "default") -> str:
+        """Return a user's USDT balance as text."""
+        answer = await self.call("accounts", "GET", f"/user/{user_id}/balance", key=key)
+        (usdt,) = [b for b in answer.json() if b["currency"] == "USDT"]
+        return str(usdt["balance"])
+
+    async def deal(self, customer: int, performer: int, price: Any = "10", **more: Any) -> dict[str, Any]:
+        """Create a deal."""
+        body = {
+            "title": "A logo",
+            "description": "Three drafts",
+            "price": price,
+            "customer_id": customer,
+            "performer_id": performer,
+            **more,
+        }
+        answer = await self.call("deals", "POST", "/deal/", body)
+        assert answer.status_code == 200, answer.text
+        created: dict[str, Any] = answer.json()
+        return created
+
+    async def act(self, deal_id: int, path: str, key: str = "default") -> httpx.Response:
+        """Do an action."""
+        return await self.call("deals", "POST", f"/deal/{deal_id}/{path}", key=key)
+
+    async def outbox(self, service: str) -> list[dict[str, Any]]:
+        """Return the envelopes in a service's outbox, in order."""
+        import orjson
+
+        connection = await asyncpg.connect(self.databases.owner_url(service), timeout=5)
+        try:
+            rows = await connection.fetch("SELECT envelope FROM outbox ORDER BY id")
+        finally:
+            await connection.close()
+        return [orjson.loads(row[0]) for row in rows]
+
+
+def nothing() -> None:
+    """Do nothing when events were stored: the test looks at the outbox."""
+
+
+@asynccontextmanager
+async def build_house(databases: Databases) -> AsyncIterator[House]:
+    """Put accounts and deals together over clean databases, with two tenants and their keys."""
+    await databases.clean()
+    async with AsyncExitStack() as stack:
+        accounts_db = Database(databases.url("accounts"), "accounts-test", 10)
+        deals_db = Database(databases.url("deals"), "deals-test", 10)
+        stack.push_async_callback(accounts_db.close)
+        stack.push_async_callback(deals_db.close)
+        ledger = Ledger(accounts_db, nothing)
+        accounts_app = accounts.main.build_app({})
+        accounts_app.state.database = accounts_db
+        accounts_app.state.ledger = ledger
+        accounts_app.state.verifier = CachedVerifier(LocalKeys(accounts_db))
+        accounts_app.state.callers = CALLERS
+        accounts_app.state.currencies = Currencies.parse("USDT:6")
+        wire = Wire(accounts_app)
+        client = InternalClient("http://accounts", CALLERS["deals"], transport=wire)
+        stack.push_async_callback(client.close)
+        keys_client = InternalClient(
+            "http://accounts", CALLERS["deals"], transport=httpx.ASGITransport(accounts_app)
+        )
+        stack.push_async_callback(keys_client.close)
+        money = Money(deals_db, HttpAccounts(client), SystemClock(), nothing, nothing)
+        deals_app = deals.main.build_app({})
+        deals_app.state.money = money
+        deals_app.state.verifier = CachedVerifier(RemoteKeys(keys_client))
+        deals_app.state.callers = CALLERS
+        deals_app.state.currencies = Currencies.parse("USDT:6")
+        deals_app.state.signer = Ed25519Signer("11" * 32)
+        house = House(databases, accounts_app, deals_app, ledger, accounts_db, money, wire)
+        tenant = await manage_keys.create_tenant(accounts_db, "test")
+        other = await manage_keys.create_tenant(accounts_db, "other")
+        for name, owner, scopes in (
+            ("default", tenant, ["default"]),
+            ("arbiter", tenant, ["default", "arbiter"]),
+            ("other", other, ["default", "arbiter"]),
+        ):
+            house.keys[name] = (await manage_keys.create_key(accounts_db, owner, scopes))[1]
+        yield house

@@ -1,0 +1,143 @@
+"""PostgreSQL and NATS for a run of the tests, each in a folder of its own, stopped at the end."""
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from common.migrate import upgrade
+from garant_local.nats import Nats
+from garant_local.postgres import Postgres
+from garant_local.secrets import SERVICES
+from garant_local.settings import ROOT
+
+START_TIMEOUT_S = 60
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder that PostgreSQL's user can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="garant-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running(
+    argv: list[str],
+    ready: Callable[[], Awaitable[bool]],
+    stop: signal.Signals,
+    *,
+    log: Path,
+    user: str | None = None,
+    environment: dict[str, str] | None = None,
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a process until the block ends; its words go to `log`."""
+    with log.open("ab") as words:
+        process = subprocess.Popen(
+            argv, stdout=words, stderr=words, user=user, cwd="/", env=environment, start_new_session=True
+        )
+        try:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while not asyncio.run(_answers(ready)):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{argv[0]} did not start:\n{log.read_text()[-2000:]}")
+            yield process
+        finally:
+            process.send_signal(stop)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(5)
+
+
+async def _answers(ready: Callable[[], Awaitable[bool]]) -> bool:
+    if await ready():
+        return True
+    await asyncio.sleep(0.1)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """A database per service, migrated; `url` is the service's role, `owner_url` may do anything."""
+
+    postgres: Postgres
+    password: str
+
+    def url(self, service: str) -> str:
+        """Return the URL by which the service itself connects."""
+        name = f"garant_{service}"
+        return self.postgres.url(name, name, self.password)
+
+    def owner_url(self, service: str) -> str:
+        """Return the URL of the owner."""
+        return self.postgres.url(f"garant_{service}")
+
+    async def clean(self) -> None:
+        """Empty every table of every service."""
+        for service in SERVICES:
+            connection = await asyncpg.connect(self.owner_url(service), timeout=5)
+            try:
+                tables = await connection.fetch(
+                    "SELECT quote_ident(tablename) FROM pg_tables"
+                    " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+                )
+                names = ", ".join(row[0] for row in tables)
+                await connection.execute(
+                    "SET session_replication_role = replica;"  # the ledger's triggers refuse otherwise
+                    f"TRUNCATE {names} RESTART IDENTITY CASCADE"
+                )
+            finally:
+                await connection.close()
+
+
+@contextlib.contextmanager
+def databases() -> Iterator[Databases]:
+    """Run PostgreSQL with fsync on, as in production, with migrated databases."""
+    with temporary_folder() as folder:
+        postgres = Postgres.prepare(folder, free_port(), secrets.token_hex(12))
+        with running(
+            postgres.argv(),
+            postgres.answers,
+            signal.SIGINT,
+            log=folder / "postgres.log",
+            user=postgres.user,
+        ):
+            password = secrets.token_hex(12)
+            asyncio.run(postgres.provision({f"garant_{s}": password for s in SERVICES}))
+            found = Databases(postgres, password)
+            for service in SERVICES:
+                upgrade(ROOT / "services" / service / "migrations", found.owner_url(service))
+            yield found
+
+
+@contextlib.contextmanager
+def nats_server() -> Iterator[Nats]:
+    """Run NATS with JetStream."""
+    with temporary_folder() as folder:
+        nats = Nats(folder, free_port(), secrets.token_hex(12))
+        with running(nats.argv(), nats.answers, signal.SIGTERM, log=folder / "nats.log"):
+            yield nats
