@@ -6,7 +6,7 @@ import secrets as random_secrets
 from pathlib import Path
 from typing import Any
 
-SERVICES = ("accounts", "deals")
+SERVICES = ("accounts", "deals", "payments")
 
 
 def load_secrets(data: Path) -> dict[str, Any]:
@@ -16,6 +16,7 @@ def load_secrets(data: Path) -> dict[str, Any]:
     names = ["postgres", "nats", "operator", *SERVICES]
     fresh: dict[str, Any] = {name: random_secrets.token_hex(24) for name in names}
     fresh["chat_token_private_key"] = random_secrets.token_hex(32)
+    fresh["seed_key"] = random_secrets.token_hex(32)
     whole = fresh | kept
     if whole != kept:
         store_secrets(data, whole)

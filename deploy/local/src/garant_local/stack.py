@@ -15,7 +15,7 @@ import httpx
 from common.migrate import upgrade
 from garant_local.nats import Nats, binary
 from garant_local.postgres import Postgres
-from garant_local.secrets import SERVICES, load_secrets, store_secrets
+from garant_local.secrets import SERVICES, load_secrets, store_secrets, write_private
 from garant_local.settings import PORTS, ROOT, LocalSettings
 from garant_local.supervisor import Spec, StartError, Supervisor
 
@@ -55,6 +55,7 @@ class Stack:
                 self.postgres.url(database(service)),
             )
         await self._create_keys()
+        await self._create_wallets()
         await asyncio.gather(
             *(supervisor.start(self._service(s)) for s in SERVICES),
             supervisor.start(self._gateway()),
@@ -71,7 +72,16 @@ class Stack:
                 stop_order=SERVERS_STOP_LAST,
             ),
             Spec("nats", self.nats.argv(), self.nats.answers, stop_order=SERVERS_STOP_LAST),
+            Spec(
+                "tron",
+                [sys.executable, "-m", "tron_sandbox", *self._sandbox_arguments()],
+                answers(self.base_url("tron") + "/wallet/getnowblock"),
+            ),
         ]
+
+    def _sandbox_arguments(self) -> list[str]:
+        port, chain = str(self.settings.ports["tron"]), str(self.settings.data / "tron" / "chain.jsonl")
+        return ["--port", port, "--block-interval", "1", "--solid", "3", "--state", chain]
 
     def _service(self, name: str) -> Spec:
         return Spec(
@@ -118,6 +128,10 @@ class Stack:
             "SERVICE_CALLERS": json.dumps(callers),
             f"{name.upper()}_DATABASE_URL": self.postgres.url(database(name), database(name), self.secrets[name]),
             "CHAT_TOKEN_PRIVATE_KEY": self.secrets["chat_token_private_key"],
+            "TRON_NODE_URL": self.base_url("tron"),
+            "PAYMENTS_SEED_KEY_FILE": str(self.settings.data / "seed.key"),
+            "TRON_SCAN_INTERVAL_S": "0.5",
+            "PAYMENTS_CHECK_INTERVAL_S": "5",
             **{f"{s.upper()}_PORT": str(self.settings.ports[s]) for s in SERVICES},
             **{f"{s.upper()}_URL": self.base_url(s) for s in SERVICES},
         }
@@ -140,6 +154,22 @@ class Stack:
         self.secrets["keys"] = keys
         store_secrets(self.settings.data, self.secrets)
 
+    async def _create_wallets(self) -> None:
+        """Make the seed the first time, and give the fuel wallet TRX and the main wallet a unit of USDT."""
+        if "wallets" in self.secrets:
+            return
+        write_private(self.settings.data / "seed.key", self.secrets["seed_key"] + "\n")
+        made = json.loads(await self._command("payments", "create-seed"))
+        url = self.base_url("tron") + "/admin/faucet"
+        async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+            for address, money in (
+                (made["fuel_wallet"], {"trx": "1000000"}),
+                (made["main_wallet"], {"trx": "100", "usdt": "1"}),
+            ):
+                (await client.post(url, json={"address": address, **money})).raise_for_status()
+        self.secrets["wallets"] = {name: made[name] for name in ("main_wallet", "fuel_wallet")}
+        store_secrets(self.settings.data, self.secrets)
+
     async def _command(self, service: str, *arguments: str) -> str:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -160,6 +190,8 @@ class Stack:
         return {
             "GATEWAY_URL": self.base_url("gateway"),
             **self.secrets["keys"],
+            "TRON_NODE_URL": self.base_url("tron"),
+            "TRON_MAIN_WALLET": self.secrets["wallets"]["main_wallet"],
             "NATS_URL": self.nats.url,
             **{f"{s.upper()}_DATABASE_URL": self.postgres.url(database(s)) for s in SERVICES},
         }

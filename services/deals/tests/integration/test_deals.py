@@ -259,7 +259,6 @@ async def test_an_unpaid_deal_past_its_deadline_expires_and_a_funded_one_is_over
     ]
     + [
         {"customer_id": 2},
-        {"customer_id": 999},
         {"customer_id": "1"},
         {"customer_id": 2**63},
         {"currency": "EUR"},

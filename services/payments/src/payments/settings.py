@@ -1,0 +1,40 @@
+"""The settings of payments."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from common.settings import Port, PostgresUrl, ServiceSettings
+
+USDT_MAINNET = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
+
+
+class PaymentsSettings(ServiceSettings):
+    """What payments is told beside the settings of every service."""
+
+    payments_database_url: PostgresUrl
+    payments_port: Port = 8003
+    accounts_url: str = "http://127.0.0.1:8001"
+    database_pool_size: int = Field(default=10, ge=2, le=100)
+    tron_node_url: str = "http://127.0.0.1:9090"
+    tron_usdt_contract: str = Field(default=USDT_MAINNET, min_length=34, max_length=34)
+    tron_main_wallet: str | None = Field(default=None, min_length=34, max_length=34)
+    """Where sweeps go; the seed's own main wallet where it is not set."""
+    payments_seed_key_file: Path
+    """A file with 32 bytes in hex: the AES-256 key that the seed is encrypted with."""
+    tron_scan_interval_s: float = Field(default=3.0, gt=0, le=60)
+    payments_check_interval_s: float = Field(default=60.0, gt=0, le=3600)
+    payment_lifetime_s: int = Field(default=3600, ge=10, le=30 * 86_400)
+    sweep_threshold: str = "1"
+    """In whole USDT: less stays in the wallet as dust."""
+    sweep_fee_cap_sun: int = Field(default=30_000_000, ge=1)
+    """The most that one sweep may burn."""
+
+
+class CommandSettings(ServiceSettings):
+    """What the commands need."""
+
+    service_credential: str = ""
+    service_callers: dict[str, str] = Field(default_factory=dict)
+    payments_database_url: PostgresUrl
+    payments_seed_key_file: Path | None = None

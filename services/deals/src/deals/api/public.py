@@ -11,7 +11,7 @@ from common.money import AmountError, Currencies
 from common.web import Id, answers, router
 from deals.api.schemas import ChatTokenIn, ChatTokenOut, DealIn, DealOut, DealsOut, DisputeIn
 from deals.db.deals import Filter
-from deals.domain.errors import ActionPending, DealNotFound, InvalidDeal
+from deals.domain.errors import ActionPending, DealNotFound, InvalidDeal, UnknownParty
 from deals.domain.model import Action, Command, Deal, NewDeal, Status
 from deals.use_cases import read_deals
 from deals.use_cases.create_deal import create_deal
@@ -51,7 +51,7 @@ def show(deal: Deal, pending: Command | None, currencies: Currencies) -> DealOut
     return DealOut.of(deal, pending, currency)
 
 
-@routes.post("", responses=answers())
+@routes.post("", responses=answers(UnknownParty))
 async def create_a_deal(body: DealIn, who: Writer, money: Moving, currencies: Configured) -> DealOut:
     """Create a deal between two of your users."""
     currency = currencies.get(body.currency)

@@ -2,7 +2,7 @@
 
 ServiceError (common.errors)
 ├── DealNotFound          404   no such deal in this tenant
-├── UnknownParty          422   the customer or the performer is no user of this tenant
+├── UnknownParty          404   the customer or the performer is no user of this tenant
 ├── InvalidDeal           422   the deal itself can't be
 ├── IllegalTransition     409   the status does not allow the action; names what it allows
 └── ActionPending         409   money of another action is still in flight
@@ -17,7 +17,7 @@ class DealNotFound(NotFound):
     code = "deal_not_found"
 
 
-class UnknownParty(InvalidInput):
+class UnknownParty(NotFound):
     """The customer or the performer is not a user of this tenant."""
 
     code = "unknown_party"

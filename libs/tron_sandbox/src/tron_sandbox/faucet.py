@@ -1,0 +1,68 @@
+"""The faucet: real transactions, signed with the faucet's own key, in the next block."""
+
+import itertools
+
+from eth_utils import keccak
+
+from tron_sandbox import addresses
+from tron_sandbox.chain import FAUCET, FAUCET_KEY, FAUCET_SUN, Chain
+from tron_sandbox.evm import USDT
+from tron_sandbox.protocol import Json, Tx
+from tron_sandbox.world import Account
+
+TRANSFER = keccak(text="transfer(address,uint256)")[:4]
+REFILL_BELOW_SUN = FAUCET_SUN // 2
+
+
+class Faucet:
+    """Gives TRX and USDT away."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._serial = itertools.count()
+
+    def send(self, address: bytes, sun: int, usdt: int) -> list[str]:
+        """Activate an address and send it what is asked for; return the transactions' ids.
+
+        Raises:
+            ValueError: when more is asked for than there is.
+        """
+        if sun >= REFILL_BELOW_SUN or usdt >= 10**22:
+            raise ValueError("that is more than the faucet has")
+        self._refill()
+        wanted: list[tuple[str, Json]] = []
+        owner = FAUCET.hex()
+        if sun:
+            transfer = {"owner_address": owner, "to_address": address.hex(), "amount": sun}
+            wanted.append(("TransferContract", transfer))
+        elif self._chain.world.get(address) is None:
+            create = {"owner_address": owner, "account_address": address.hex()}
+            wanted.append(("AccountCreateContract", create))
+        if usdt:
+            data = TRANSFER + address[1:].rjust(32, b"\0") + usdt.to_bytes(32, "big")
+            call = {"owner_address": owner, "contract_address": USDT.hex(), "data": data.hex()}
+            wanted.append(("TriggerSmartContract", call))
+        return [self._broadcast(kind, value) for kind, value in wanted]
+
+    def _refill(self) -> None:
+        account = self._chain.world.get(FAUCET)
+        assert isinstance(account, Account)
+        if account.balance < REFILL_BELOW_SUN:
+            raise ValueError(f"the faucet {addresses.to_base58(FAUCET)} has run dry; begin a new chain")
+
+    def _broadcast(self, kind: str, value: Json) -> str:
+        head = self._chain.head
+        raw = {
+            "contract": [{"type": kind, "parameter": {"value": value}}],
+            "ref_block_bytes": head.id[6:8].hex(),
+            "ref_block_hash": head.id[8:16].hex(),
+            "expiration": head.timestamp + 3_600_000,
+            # Equal transactions of one millisecond would be one: the serial tells them apart.
+            "timestamp": self._chain.now_ms() * 1000 + next(self._serial) % 1000,
+            "fee_limit": 1_000_000_000 if kind == "TriggerSmartContract" else 0,
+        }
+        unsigned = Tx.from_json({"raw_data": raw})
+        signature = FAUCET_KEY.sign_recoverable(unsigned.txid, hasher=None)
+        tx = Tx.from_json({"raw_data": raw, "signature": [signature.hex()]})
+        self._chain.broadcast(tx)
+        return tx.txid.hex()

@@ -1,0 +1,53 @@
+"""Accounts over HTTP."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from common.internal import InternalClient
+from common.logging import get_logger
+from payments.domain.model import Deposit
+
+log = get_logger()
+
+KNOWN_USERS = 100_000
+
+
+class HttpAccounts:
+    """See `payments.domain.ports.Accounts`. Users are never deleted, so those once seen are remembered."""
+
+    def __init__(self, client: InternalClient) -> None:
+        self._client = client
+        self._users: OrderedDict[tuple[int, int], None] = OrderedDict()
+
+    async def user_exists(self, tenant_id: int, user_id: int) -> bool:
+        """See the port."""
+        if (tenant_id, user_id) not in self._users:
+            body = {"tenant_id": tenant_id, "user_ids": [user_id]}
+            found = await self._client.call("POST", "/internal/v1/users/lookup", body)
+            if found["user_ids"] != [user_id]:
+                return False
+            self._users[tenant_id, user_id] = None
+            if len(self._users) > KNOWN_USERS:
+                self._users.popitem(last=False)
+        return True
+
+    async def credit(self, deposits: Sequence[Deposit]) -> list[bool]:
+        """See the port. The body is the one that the event leads to: the key makes both one posting."""
+        operations = [
+            {
+                "key": deposit.key,
+                "kind": "deposit",
+                "tenant_id": deposit.tenant_id,
+                "currency": deposit.currency,
+                "legs": [
+                    {"owner": f"external:{deposit.gateway_id}", "amount": str(-deposit.amount)},
+                    {"owner": f"user:{deposit.user_id}", "amount": str(deposit.amount)},
+                ],
+            }
+            for deposit in deposits
+        ]
+        found = await self._client.call("POST", "/internal/v1/operations", {"operations": operations})
+        for result in found["results"]:
+            if result["outcome"] != "applied":
+                log.error("deposit.refused", **result)
+        return [result["outcome"] == "applied" for result in found["results"]]

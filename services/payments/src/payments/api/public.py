@@ -1,0 +1,72 @@
+"""What marketplaces call: gateways and payments."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from common.auth import Principal, require
+from common.money import AmountError, Currencies
+from common.web import Id, answers, router
+from payments.api.schemas import GatewayOut, PaymentIn, PaymentOut
+from payments.domain.errors import InvalidPayment, PaymentNotFound, UserNotFound
+from payments.domain.model import Payment
+from payments.use_cases.context import Payments
+from payments.use_cases.create_payment import create_payment
+from payments.use_cases.read_payments import read_payment
+
+routes = router(prefix="/api/v1/payment", tags=["payments"])
+
+Reader = Annotated[Principal, Depends(require("default", "arbiter"))]
+Writer = Annotated[Principal, Depends(require("default"))]
+
+
+def _parts(request: Request) -> Payments:
+    parts: Payments = request.app.state.parts
+    return parts
+
+
+def _currencies(request: Request) -> Currencies:
+    currencies: Currencies = request.app.state.currencies
+    return currencies
+
+
+Parts = Annotated[Payments, Depends(_parts)]
+Configured = Annotated[Currencies, Depends(_currencies)]
+
+
+def show(payment: Payment, parts: Payments, currencies: Currencies) -> PaymentOut:
+    """Show a payment."""
+    currency = currencies.get(payment.currency)
+    assert currency is not None, f"{payment.currency} was configured once and must stay (CURRENCIES)"
+    return PaymentOut.of(payment, parts.gateways[payment.gateway_id], currency)
+
+
+@routes.get("/gateways", responses=answers())
+async def list_gateways(_: Reader, parts: Parts) -> list[GatewayOut]:
+    """List the gateways that one can pay through."""
+    return [
+        GatewayOut(id=i.id, name=i.name, network=i.network, currencies=[i.currency])
+        for i in (gateway.info for gateway in parts.gateways.values())
+    ]
+
+
+@routes.post("", responses=answers(UserNotFound))
+async def create_a_payment(body: PaymentIn, who: Writer, parts: Parts, currencies: Configured) -> PaymentOut:
+    """Create a payment; `gateway_data` says where the user pays."""
+    currency = currencies.get(body.currency)
+    if currency is None:
+        raise InvalidPayment(f"the currency {body.currency} is not one of the configured ones")
+    try:
+        units = currency.to_units(body.amount)
+    except AmountError as error:
+        raise InvalidPayment(f"amount: {error}") from error
+    owner = (who.tenant_id, body.user_id)
+    payment = await create_payment(parts, owner, body.gateway_id, (currency.code, units))
+    return show(payment, parts, currencies)
+
+
+@routes.get("/{payment_id}", responses=answers(PaymentNotFound))
+async def read_a_payment(payment_id: Id, who: Reader, parts: Parts, currencies: Configured) -> PaymentOut:
+    """Read a payment."""
+    payment = await read_payment(parts.database, who.tenant_id, payment_id)
+    return show(payment, parts, currencies)

@@ -1,0 +1,190 @@
+"""Wallets and payments in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from payments.domain.model import Payment, PaymentStatus, Wallet
+
+_WALLET = "w.id, w.tenant_id, w.user_id, w.gateway_id, w.network, w.derivation_index, w.address, w.status"
+_PAYMENT = """
+    p.id, p.tenant_id, p.user_id, p.gateway_id, p.wallet_id, w.address, p.currency, p.amount::text,
+    p.received::text, p.status, p.version, p.created_at, p.updated_at, p.expires_at
+"""
+_IDLE_WALLET = sa.text(
+    f"""
+    SELECT {_WALLET} FROM wallet w
+     WHERE w.tenant_id = :tenant_id AND w.user_id = :user_id AND w.gateway_id = :gateway_id
+       AND NOT EXISTS (SELECT FROM payment p WHERE p.wallet_id = w.id AND p.status = 'waiting')
+     ORDER BY w.id LIMIT 1 FOR NO KEY UPDATE OF w SKIP LOCKED
+    """
+)
+_NEXT_INDEX = sa.text("SELECT nextval('wallet_index')")
+_INSERT_WALLET = sa.text(
+    f"""
+    INSERT INTO wallet AS w (tenant_id, user_id, gateway_id, network, derivation_index, address)
+    VALUES (:tenant_id, :user_id, :gateway_id, :network, :index, :address) RETURNING {_WALLET}
+    """
+)
+_INSERT = sa.text(
+    f"""
+    WITH p AS (
+        INSERT INTO payment (tenant_id, user_id, gateway_id, wallet_id, currency, amount, created_height,
+                             created_at, updated_at, expires_at)
+        VALUES (:tenant_id, :user_id, :gateway_id, :wallet_id, :currency, :amount, :height, :now, :now,
+                :expires_at)
+        RETURNING *
+    )
+    SELECT {_PAYMENT} FROM p JOIN wallet w ON w.id = p.wallet_id
+    """
+)
+_READ = sa.text(
+    f"""
+    SELECT {_PAYMENT} FROM payment p JOIN wallet w ON w.id = p.wallet_id
+     WHERE p.id = :id AND p.tenant_id = :tenant_id
+    """
+)
+_LOCK_DUE = sa.text(
+    f"""
+    SELECT {_PAYMENT} FROM payment p JOIN wallet w ON w.id = p.wallet_id
+     WHERE p.status = 'waiting' AND (p.received >= p.amount OR p.expires_at <= :chain_time) AND p.id > :after
+     ORDER BY p.id LIMIT :limit FOR NO KEY UPDATE OF p SKIP LOCKED
+    """
+)
+_SET_STATUS = sa.text(
+    """
+    UPDATE payment SET status = :status, version = version + 1, updated_at = :now WHERE id = :id
+    """
+)
+_BY_ADDRESS = sa.text(f"SELECT {_WALLET} FROM wallet w WHERE w.network = :network AND w.address = ANY(:addresses)")
+_SET_WALLET_STATUS = sa.text("UPDATE wallet SET status = :status WHERE id = :id")
+_OWNER = sa.text(
+    """
+    SELECT id FROM payment WHERE wallet_id = :wallet_id AND created_height <= :height
+     ORDER BY created_height DESC, id DESC LIMIT 1
+    """
+)
+_ADD_RECEIVED = sa.text("UPDATE payment SET received = received + :amount, updated_at = :now WHERE id = :id")
+
+
+class WalletTaken(Exception):
+    """Another payment of the user took the wallet first: choose again."""
+
+
+def _payment(row: sa.Row[tuple[object, ...]]) -> Payment:
+    values: dict[str, Any] = dict(row._mapping)
+    values |= {name: int(values[name]) for name in ("amount", "received")}
+    return Payment(**values | {"status": PaymentStatus(values["status"])})
+
+
+async def idle_wallet(connection: AsyncConnection, tenant_id: int, user_id: int, gateway_id: str) -> Wallet | None:
+    """Return a wallet of the user without a waiting payment, locked, or None."""
+    values = {"tenant_id": tenant_id, "user_id": user_id, "gateway_id": gateway_id}
+    row = (await connection.execute(_IDLE_WALLET, values)).first()
+    return None if row is None else Wallet(*row)
+
+
+async def next_index(connection: AsyncConnection) -> int:
+    """Return an index that no wallet ever had."""
+    return int((await connection.execute(_NEXT_INDEX)).scalar_one())
+
+
+async def insert_wallet(
+    connection: AsyncConnection, owner: tuple[int, int], gateway: tuple[str, str], index: int, address: str
+) -> Wallet:
+    """Store a new wallet.
+
+    Args:
+        owner: the tenant and the user.
+        gateway: the gateway's id and its network.
+    """
+    values = {
+        "tenant_id": owner[0],
+        "user_id": owner[1],
+        "gateway_id": gateway[0],
+        "network": gateway[1],
+        "index": index,
+        "address": address,
+    }
+    return Wallet(*(await connection.execute(_INSERT_WALLET, values)).one())
+
+
+async def insert(
+    connection: AsyncConnection,
+    wallet: Wallet,
+    money: tuple[str, int],
+    height: int,
+    now: datetime,
+    expires_at: datetime,
+) -> Payment:
+    """Store a new payment.
+
+    Args:
+        money: the currency and the amount.
+        height: the chain's head as the payment was made: older deposits are not its own.
+
+    Raises:
+        WalletTaken: when the wallet has a waiting payment by now.
+    """
+    values = {
+        "tenant_id": wallet.tenant_id,
+        "user_id": wallet.user_id,
+        "gateway_id": wallet.gateway_id,
+        "wallet_id": wallet.id,
+        "currency": money[0],
+        "amount": money[1],
+        "height": height,
+        "now": now,
+        "expires_at": expires_at,
+    }
+    try:
+        return _payment((await connection.execute(_INSERT, values)).one())
+    except IntegrityError as error:
+        if "payment_waiting" in str(error.orig):
+            raise WalletTaken from error
+        raise
+
+
+async def read(connection: AsyncConnection, tenant_id: int, payment_id: int) -> Payment | None:
+    """Return a payment of the tenant, or None."""
+    row = (await connection.execute(_READ, {"id": payment_id, "tenant_id": tenant_id})).first()
+    return None if row is None else _payment(row)
+
+
+async def lock_due(connection: AsyncConnection, chain_time: datetime, after: int, limit: int) -> list[Payment]:
+    """Return waiting payments that may be done or late, with ids above `after`, locked."""
+    values = {"chain_time": chain_time, "after": after, "limit": limit}
+    return [_payment(row) for row in await connection.execute(_LOCK_DUE, values)]
+
+
+async def set_status(connection: AsyncConnection, payment: Payment, status: PaymentStatus, now: datetime) -> None:
+    """Give a locked payment its final status."""
+    await connection.execute(_SET_STATUS, {"id": payment.id, "status": status.value, "now": now})
+
+
+async def wallets_by_address(
+    connection: AsyncConnection, network: str, addresses: Sequence[str]
+) -> dict[str, Wallet]:
+    """Return those of the addresses that are deposit wallets of ours."""
+    values = {"network": network, "addresses": list(addresses)}
+    return {row.address: Wallet(*row) for row in await connection.execute(_BY_ADDRESS, values)}
+
+
+async def set_wallet_status(connection: AsyncConnection, wallet_id: int, status: str) -> None:
+    """Set a wallet's status."""
+    await connection.execute(_SET_WALLET_STATUS, {"id": wallet_id, "status": status})
+
+
+async def owner_of_deposit(connection: AsyncConnection, wallet_id: int, height: int) -> int | None:
+    """Return the wallet's newest payment that was there before the deposit's block."""
+    row = (await connection.execute(_OWNER, {"wallet_id": wallet_id, "height": height})).first()
+    return None if row is None else int(row[0])
+
+
+async def add_received(connection: AsyncConnection, payment_id: int, amount: int, now: datetime) -> None:
+    """Count a deposit as received for a payment."""
+    await connection.execute(_ADD_RECEIVED, {"id": payment_id, "amount": amount, "now": now})

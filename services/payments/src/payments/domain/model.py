@@ -1,0 +1,204 @@
+"""Wallets, payments, transfers and sweeps. Amounts are whole smallest units."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class PaymentStatus(StrEnum):
+    """A payment waits, succeeds, or its time passes."""
+
+    WAITING = "waiting"
+    SUCCESS = "success"
+    EXPIRED = "expired"
+
+
+class TransferClass(StrEnum):
+    """Why a transfer touches us; only a deposit credits a user."""
+
+    DEPOSIT = "deposit"
+    OWN = "own"
+    FUNDING = "funding"
+    UNEXPLAINED = "unexplained"
+
+
+class Step(StrEnum):
+    """Where a sweep stands."""
+
+    PLANNED = "planned"
+    FUELING = "fueling"
+    TRANSFERRING = "transferring"
+    SWEPT = "swept"
+
+
+class TxState(StrEnum):
+    """What became of a transaction of ours."""
+
+    SENT = "sent"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayInfo:
+    """A way to pay."""
+
+    id: str
+    name: str
+    network: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """A deposit wallet: one user's for ever."""
+
+    id: int
+    tenant_id: int
+    user_id: int
+    gateway_id: str
+    network: str
+    derivation_index: int
+    address: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment that a user was asked for."""
+
+    id: int
+    tenant_id: int
+    user_id: int
+    gateway_id: str
+    wallet_id: int
+    address: str
+    currency: str
+    amount: int
+    received: int
+    status: PaymentStatus
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A block of the chain, without what is in it."""
+
+    height: int
+    hash: str
+    parent: str
+    time: datetime
+    empty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A transfer of the gateway's token, as a block's logs tell it."""
+
+    txid: str
+    log_index: int
+    from_address: str
+    to_address: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a transaction in a block ended, whatever it was."""
+
+    txid: str
+    succeeded: bool
+    fee_sun: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockContent:
+    """What a solid block holds: the token's transfers, and the result of every transaction."""
+
+    transfers: list[Transfer]
+    results: list[Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """A solid transfer to a deposit wallet that accounts has to credit."""
+
+    network: str
+    txid: str
+    log_index: int
+    height: int
+    tenant_id: int
+    user_id: int
+    gateway_id: str
+    payment_id: int | None
+    currency: str
+    amount: int
+    address: str
+
+    @property
+    def key(self) -> str:
+        """The key of its operation in the ledger."""
+        return f"{self.network}:{self.txid}:{self.log_index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A sweep of one wallet to the main wallet."""
+
+    id: int
+    wallet_id: int
+    tenant_id: int
+    user_id: int
+    gateway_id: str
+    address: str
+    derivation_index: int
+    currency: str
+    amount: int
+    step: Step
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A transaction of ours: signed, stored, and then sent as often as needed."""
+
+    id: int
+    sweep_id: int
+    purpose: str
+    txid: str
+    signed: bytes
+    expires_at: datetime
+    state: TxState
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signed transaction that was not sent yet."""
+
+    txid: str
+    signed: bytes
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fuel:
+    """What a token transfer out of a wallet needs, and what the wallet has; in sun."""
+
+    needed: int
+    available: int
+    fee_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeed:
+    """A seed that only the holder of its key can read, and what is derived from it in public."""
+
+    nonce: bytes
+    ciphertext: bytes
+    deposit_xpub: str
+    main_address: str
+    fuel_address: str

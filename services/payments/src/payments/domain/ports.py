@@ -1,0 +1,104 @@
+"""What payments needs from others: the chain, the signer, accounts."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from payments.domain.model import BlockContent, Deposit, Fuel, GatewayInfo, Header, Signed, Sweep
+
+
+class Chain(Protocol):
+    """A blockchain as a node shows it. Every method may raise `NodeUnavailable`."""
+
+    async def solid_head(self) -> Header:
+        """Return the newest block that can't be forked away."""
+        ...
+
+    async def head_height(self) -> int:
+        """Return the height of the newest block, solid or not."""
+        ...
+
+    async def solid_header(self, height: int) -> Header:
+        """Return a solid block's header."""
+        ...
+
+    async def solid_content(self, header: Header) -> BlockContent:
+        """Return what a solid block holds."""
+        ...
+
+    async def token_balance(self, address: str) -> int:
+        """Return the solid balance of the gateway's token in smallest units."""
+        ...
+
+    async def fuel(self, address: str, to: str, amount: int) -> Fuel:
+        """Estimate what a token transfer needs, beside what the wallet has."""
+        ...
+
+    async def broadcast(self, signed: bytes) -> str:
+        """Send a transaction; return the node's words, which decide nothing."""
+        ...
+
+
+class Addresses(Protocol):
+    """Derives addresses without any private key."""
+
+    def deposit_address(self, index: int) -> str:
+        """Return the deposit address at an index."""
+        ...
+
+
+class Signer(Protocol):
+    """Signs intents, never bare hashes."""
+
+    def sweep(self, sweep: Sweep, amount: int, fee_limit: int, reference: Header, timestamp_ms: int) -> Signed:
+        """Sign the transfer of a wallet's tokens to the main wallet."""
+        ...
+
+    def fuel(self, sweep: Sweep, sun: int, reference: Header, timestamp_ms: int) -> Signed:
+        """Sign a transfer of TRX from the fuel wallet to a deposit wallet."""
+        ...
+
+
+class Accounts(Protocol):
+    """Users and the ledger. Every method may raise `Unavailable`."""
+
+    async def user_exists(self, tenant_id: int, user_id: int) -> bool:
+        """Tell whether the user exists in the tenant."""
+        ...
+
+    async def credit(self, deposits: Sequence[Deposit]) -> list[bool]:
+        """Post deposits; tell for each whether it is applied."""
+        ...
+
+
+class Gateway(Protocol):
+    """A way to pay: its description, its chain, and its own wallets."""
+
+    @property
+    def info(self) -> GatewayInfo:
+        """What it is called and what it takes."""
+        ...
+
+    @property
+    def chain(self) -> Chain:
+        """Its chain."""
+        ...
+
+    @property
+    def addresses(self) -> Addresses:
+        """Its deposit addresses."""
+        ...
+
+    @property
+    def main_address(self) -> str:
+        """Where sweeps go."""
+        ...
+
+    @property
+    def fuel_address(self) -> str:
+        """Where the fees of sweeps come from."""
+        ...
+
+    @property
+    def token(self) -> str:
+        """The token's contract."""
+        ...

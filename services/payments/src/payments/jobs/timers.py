@@ -1,0 +1,29 @@
+"""The work that runs by itself: the block scanner and check_payments."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from common.runner import every
+from payments.domain.ports import Gateway
+from payments.use_cases.check_payments import check_payments
+from payments.use_cases.context import Payments
+from payments.use_cases.scan_chain import MOST_BLOCKS, scan_chain
+
+
+def timers(parts: Payments, scan_every_s: float, check_every_s: float) -> list[Callable[[], Awaitable[None]]]:
+    """Return the timers of one worker."""
+
+    def scanner(gateway: Gateway) -> Callable[[], Awaitable[None]]:
+        async def scan() -> None:
+            while await scan_chain(parts, gateway) == MOST_BLOCKS:
+                pass
+
+        return lambda: every(scan_every_s, f"scan_{gateway.info.network}", scan)
+
+    async def check() -> None:
+        await check_payments(parts, timedelta(seconds=check_every_s))
+
+    return [
+        *(scanner(gateway) for gateway in parts.gateways.values()),
+        lambda: every(check_every_s, "check_payments", check),
+    ]

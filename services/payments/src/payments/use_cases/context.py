@@ -1,0 +1,33 @@
+"""What the use cases of payments share: the database, the gateways, accounts, the signer, the clock."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from common.clock import Clock
+from common.db import Database
+from payments.domain.ports import Accounts, Gateway, Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decides."""
+
+    payment_lifetime: timedelta
+    sweep_threshold: int
+    """In smallest units: less stays in the wallet as dust."""
+    sweep_fee_cap_sun: int
+    """The most that one sweep may cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payments:
+    """The parts of the service. `told` is called when events were stored."""
+
+    database: Database
+    gateways: Mapping[str, Gateway]
+    accounts: Accounts
+    signer: Signer
+    clock: Clock
+    policy: Policy
+    told: Callable[[], None]

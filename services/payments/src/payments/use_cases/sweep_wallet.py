@@ -1,0 +1,167 @@
+"""Sweep a wallet to the main wallet, step by step.
+
+    planned ──► fueling ──► planned ──► transferring ──► swept
+                   │ the TRX did not come      │ failed, or dead
+                   └──────────► planned ◄──────┘
+
+Each step signs one transaction and stores it before it is sent. The scanner records how it ended; until then the
+same bytes are sent again. It is dead only when our own cursor has passed its expiration and no block held it.
+"""
+
+from datetime import timedelta
+
+from common import outbox
+from common.db import Connection
+from common.logging import get_logger, report
+from payments.db import chain, payments, sweeps
+from payments.db.sweeps import TxidTaken
+from payments.domain import events
+from payments.domain.model import Outgoing, Signed, Step, Sweep, TxState
+from payments.domain.ports import Gateway
+from payments.domain.rules import shortage
+from payments.use_cases.context import Payments
+
+log = get_logger()
+
+LEASE = timedelta(seconds=60)
+BATCH = 50
+BACKOFF_S = (2, 5, 15, 60, 300)
+TIMESTAMP_TRIES = 20
+
+
+class SweepStuck(Exception):
+    """A step of a sweep failed; it is undone and tried again."""
+
+
+async def plan_sweeps(parts: Payments, gateway: Gateway) -> int:
+    """Begin a sweep for each wallet that owes enough; return how many."""
+    async with parts.database.transaction() as connection:
+        return await sweeps.plan(
+            connection,
+            gateway.info.id,
+            gateway.info.currency,
+            parts.policy.sweep_threshold,
+            parts.clock.now(),
+            BATCH,
+        )
+
+
+async def advance_sweeps(parts: Payments, gateway: Gateway, again: timedelta) -> int:
+    """Take each due sweep one step further; return how many were looked at.
+
+    Args:
+        again: when to look again at a sweep that waits for the chain.
+    """
+    async with parts.database.transaction() as connection:
+        now = parts.clock.now()
+        due = await sweeps.claim_due(connection, gateway.info.id, now, LEASE, BATCH)
+    for sweep in due:
+        error = await _try(parts, gateway, sweep)
+        pause = again if error is None else timedelta(seconds=BACKOFF_S[min(sweep.tries, 4)])
+        async with parts.database.transaction() as connection:
+            await sweeps.postpone(connection, sweep, parts.clock.now() + pause, error)
+    return len(due)
+
+
+async def _try(parts: Payments, gateway: Gateway, sweep: Sweep) -> str | None:
+    """Take one step; return what went wrong, which leaves the sweep as it was."""
+    try:
+        await _advance(parts, gateway, sweep)
+    except Exception as error:  # the step is undone and tried again, and the other sweeps go on
+        log.error("sweep.step_failed", sweep_id=sweep.id, step=sweep.step.value, error=str(error))
+        report(error)
+        return f"{type(error).__name__}: {error}"[:500]
+    return None
+
+
+async def _advance(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
+    if sweep.step is Step.PLANNED:
+        await _begin_step(parts, gateway, sweep)
+        return
+    async with parts.database.transaction() as connection:
+        outgoing = await sweeps.last_outgoing(connection, sweep.id)
+    assert outgoing is not None, "a step after `planned` has a transaction"
+    match outgoing.state:
+        case TxState.SUCCEEDED if outgoing.purpose == "transfer":
+            await _finish(parts, sweep, outgoing)
+        case TxState.SUCCEEDED:
+            await _back_to_planned(parts, sweep)
+            await _begin_step(parts, gateway, sweep)
+        case TxState.FAILED | TxState.DEAD:
+            await _back_to_planned(parts, sweep)
+            raise SweepStuck(f"the {outgoing.purpose} {outgoing.txid} of sweep {sweep.id}: {outgoing.state}")
+        case TxState.SENT:
+            await _send_again(parts, gateway, outgoing)
+
+
+async def _begin_step(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
+    """Look at the wallet, then send it fuel, or its tokens to the main wallet."""
+    amount = await gateway.chain.token_balance(sweep.address)
+    if amount == 0:
+        raise SweepStuck(f"sweep {sweep.id}: {sweep.address} holds nothing, {sweep.amount} was expected")
+    fuel = await gateway.chain.fuel(sweep.address, gateway.main_address, amount)
+    if fuel.needed > parts.policy.sweep_fee_cap_sun:
+        raise SweepStuck(f"sweep {sweep.id} would cost {fuel.needed} sun, more than SWEEP_FEE_CAP_SUN")
+    missing = shortage(fuel.needed, fuel.available)
+    reference = await gateway.chain.solid_head()
+    timestamp_ms = int(parts.clock.now().timestamp() * 1000)
+    for later in range(TIMESTAMP_TRIES):
+        moment = timestamp_ms + later
+        if missing:
+            signed = parts.signer.fuel(sweep, missing, reference, moment)
+        else:
+            signed = parts.signer.sweep(sweep, amount, fuel.fee_limit, reference, moment)
+        try:
+            await _store(parts, gateway, sweep, signed, Step.FUELING if missing else Step.TRANSFERRING, amount)
+            break
+        except TxidTaken:  # an equal transfer of this millisecond: the timestamp tells them apart
+            if later == TIMESTAMP_TRIES - 1:
+                raise
+    words = await gateway.chain.broadcast(signed.signed)
+    log.info("sweep.sent", sweep_id=sweep.id, txid=signed.txid, fuel_sun=missing, node=words)
+
+
+async def _store(parts: Payments, gateway: Gateway, sweep: Sweep, signed: Signed, step: Step, amount: int) -> None:
+    now = parts.clock.now()
+    purpose = "fuel" if step is Step.FUELING else "transfer"
+    async with parts.database.transaction() as connection:
+        current = await sweeps.lock(connection, sweep.id)
+        if current.step is not Step.PLANNED:
+            raise SweepStuck(f"sweep {sweep.id} was advanced by another process")
+        await sweeps.store_outgoing(connection, sweep, purpose, gateway.info.network, signed, now)
+        await sweeps.set_step(connection, sweep, step, amount, now)
+
+
+async def _send_again(parts: Payments, gateway: Gateway, outgoing: Outgoing) -> None:
+    async with parts.database.transaction() as connection:
+        cursor = await chain.cursor(connection, gateway.info.network)
+        if cursor is not None and cursor.time >= outgoing.expires_at:
+            await sweeps.bury(connection, outgoing)
+            return
+    words = await gateway.chain.broadcast(outgoing.signed)
+    log.debug("sweep.sent_again", txid=outgoing.txid, node=words)
+
+
+async def _back_to_planned(parts: Payments, sweep: Sweep) -> None:
+    async with parts.database.transaction() as connection:
+        current = await sweeps.lock(connection, sweep.id)
+        await sweeps.set_step(connection, current, Step.PLANNED, current.amount, parts.clock.now())
+
+
+async def _finish(parts: Payments, sweep: Sweep, outgoing: Outgoing) -> None:
+    now = parts.clock.now()
+    async with parts.database.transaction() as connection:
+        current = await sweeps.lock(connection, sweep.id)
+        if current.step is Step.SWEPT:
+            return
+        await sweeps.set_step(connection, current, Step.SWEPT, current.amount, now)
+        await _update_wallet(connection, current)
+        await outbox.append(connection, [events.swept(current, outgoing.txid, now)])
+    parts.told()
+    log.info("sweep.done", sweep_id=sweep.id, txid=outgoing.txid, units=str(current.amount))
+
+
+async def _update_wallet(connection: Connection, sweep: Sweep) -> None:
+    left = await sweeps.unswept(connection, sweep.wallet_id, sweep.currency)
+    status = "transferred" if left <= 0 else "received"
+    await payments.set_wallet_status(connection, sweep.wallet_id, status)
