@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from garant_local.nats import Nats
+from support.chain import SandboxNode, sandbox_node
 from support.house import House, build_house
 from support.servers import Databases, databases, nats_server
 
@@ -28,3 +29,24 @@ async def house(migrated: Databases) -> AsyncIterator[House]:
     """Accounts and deals over clean databases."""
     async with build_house(migrated) as built:
         yield built
+
+
+@pytest.fixture
+async def paying_house(migrated: Databases, tron_node: SandboxNode) -> AsyncIterator[House]:
+    """Accounts, deals and payments over clean databases, on the sandbox node."""
+    async with build_house(migrated, tron_node.url) as built:
+        yield built
+
+
+@pytest.fixture(scope="session")
+def shared_tron_node() -> Iterator[SandboxNode]:
+    """A sandbox node for the run."""
+    with sandbox_node() as found:
+        yield found
+
+
+@pytest.fixture
+async def tron_node(shared_tron_node: SandboxNode) -> SandboxNode:
+    """The sandbox node, without faults."""
+    await shared_tron_node.admin("faults", clear=True)
+    return shared_tron_node

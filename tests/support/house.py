@@ -7,29 +7,42 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import httpx
+import orjson
 from fastapi import FastAPI
 
 import accounts.main
 import deals.main
+import payments.main
 from accounts.use_cases import manage_keys
+from accounts.use_cases.credit_payment import credit_payment
 from accounts.use_cases.manage_keys import LocalKeys
 from accounts.use_cases.post_operations import Ledger
 from common.auth import CachedVerifier
+from common.bus import Received, decode
 from common.clock import SystemClock
 from common.db import Database
 from common.internal import InternalClient, RemoteKeys
 from common.money import Currencies
 from deals.adapters.accounts import HttpAccounts
 from deals.adapters.tokens import Ed25519Signer
+from deals.use_cases.fund_waiting_deals import fund_waiting_deals, request_funding
 from deals.use_cases.settle_commands import Money
+from payments.adapters.accounts import HttpAccounts as PaymentsAccounts
+from payments.adapters.keys import Seed, new_seed
+from payments.settings import USDT_MAINNET as USDT_CONTRACT
+from payments.use_cases.context import Payments, Policy
+from payments.use_cases.manage_seed import create_seed
+from payments.use_cases.record_applied import record_applied
 from support.servers import Databases
 
 CALLERS = {name: f"secret-of-{name}-0123" for name in ("accounts", "deals", "payments", "chat", "operator")}
 USDT = 1_000_000
+SEED_KEY = bytes(range(32))
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -67,10 +80,13 @@ class House:
     money: Money
     wire: Wire
     keys: dict[str, str] = field(default_factory=dict)
+    payments: FastAPI | None = None
+    parts: Payments | None = None
 
     def client(self, service: str, key: str = "default") -> httpx.AsyncClient:
         """Return a client of a service with one of the tenant's keys (`default`, `arbiter`, `other`)."""
-        app = {"accounts": self.accounts, "deals": self.deals}[service]
+        app = {"accounts": self.accounts, "deals": self.deals, "payments": self.payments}[service]
+        assert app is not None
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False),
             base_url="http://test",
@@ -144,8 +160,6 @@ class House:
 
     async def outbox(self, service: str) -> list[dict[str, Any]]:
         """Return the envelopes in a service's outbox, in order."""
-        import orjson
-
         connection = await asyncpg.connect(self.databases.owner_url(service), timeout=5)
         try:
             rows = await connection.fetch("SELECT envelope FROM outbox ORDER BY id")
@@ -153,14 +167,65 @@ class House:
             await connection.close()
         return [orjson.loads(row[0]) for row in rows]
 
+    async def deliver(self, times: int = 2) -> None:
+        """Hand each event of the outboxes to its consumers, `times` times, as a broker may."""
+        assert self.parts is not None
+        for envelope in await self.outbox("payments"):
+            if envelope["type"] == "payment.received":
+                for _ in range(times):
+                    await credit_payment(self.accounts_db, self.ledger, received(envelope))
+        for envelope in await self.outbox("accounts"):
+            if envelope["type"] == "balance.credited":
+                for _ in range(times):
+                    await record_applied(self.parts, received(envelope))
+                    await request_funding(self.money, received(envelope))
+        while await fund_waiting_deals(self.money):
+            pass
+
+
+def received(envelope: dict[str, Any]) -> Received:
+    """Return an event as a consumer sees it."""
+    return decode(orjson.dumps(envelope))[0]
+
 
 def nothing() -> None:
     """Do nothing when events were stored: the test looks at the outbox."""
 
 
+async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> None:
+    """Put payments into the house, with a new seed, on a node."""
+    database = Database(house.databases.url("payments"), "payments-test", 10)
+    stack.push_async_callback(database.close)
+    client = InternalClient("http://accounts", CALLERS["payments"], transport=httpx.ASGITransport(house.accounts))
+    stack.push_async_callback(client.close)
+    stored, _ = await create_seed(database, lambda: new_seed(SEED_KEY))
+    gateway, signer, node = payments.main.build_gateway(
+        node_url, USDT_CONTRACT, stored, Seed(stored, SEED_KEY), fee_cap_sun=30_000_000
+    )
+    stack.push_async_callback(node.close)
+    house.parts = Payments(
+        database=database,
+        gateways={gateway.info.id: gateway},
+        accounts=PaymentsAccounts(client),
+        signer=signer,
+        clock=SystemClock(),
+        policy=Policy(timedelta(hours=1), 1 * USDT, 30_000_000),
+        told=nothing,
+    )
+    app = payments.main.build_app({})
+    app.state.parts = house.parts
+    app.state.verifier = house.deals.state.verifier
+    app.state.callers = CALLERS
+    app.state.currencies = Currencies.parse("USDT:6")
+    house.payments = app
+
+
 @asynccontextmanager
-async def build_house(databases: Databases) -> AsyncIterator[House]:
-    """Put accounts and deals together over clean databases, with two tenants and their keys."""
+async def build_house(databases: Databases, node_url: str | None = None) -> AsyncIterator[House]:
+    """Put the services together over clean databases, with two tenants and their keys.
+
+    Payments is among them where a node is given.
+    """
     await databases.clean()
     async with AsyncExitStack() as stack:
         accounts_db = Database(databases.url("accounts"), "accounts-test", 10)
@@ -197,4 +262,6 @@ async def build_house(databases: Databases) -> AsyncIterator[House]:
             ("other", other, ["default", "arbiter"]),
         ):
             house.keys[name] = (await manage_keys.create_key(accounts_db, owner, scopes))[1]
+        if node_url is not None:
+            await add_payments(house, stack, node_url)
         yield house

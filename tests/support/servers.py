@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def running(
         )
         try:
             deadline = time.monotonic() + START_TIMEOUT_S
-            while not asyncio.run(_answers(ready)):
+            while not _answers_now(ready):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"{argv[0]} did not start:\n{log.read_text()[-2000:]}")
             yield process
@@ -71,6 +72,12 @@ def running(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
+
+
+def _answers_now(ready: Callable[[], Awaitable[bool]]) -> bool:
+    """Ask once, on a loop of its own: the test may have one running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(_answers(ready))).result()
 
 
 async def _answers(ready: Callable[[], Awaitable[bool]]) -> bool:

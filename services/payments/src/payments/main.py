@@ -71,6 +71,24 @@ async def _stored_seed(database: Database) -> StoredSeed:
     return stored
 
 
+def build_gateway(
+    node_url: str,
+    token: str,
+    stored: StoredSeed,
+    seed: Seed,
+    *,
+    fee_cap_sun: int,
+    main_wallet: str | None = None,
+) -> tuple[TronUsdt, LocalSigner, TronNode]:
+    """Wire the gateway, its signer and its node."""
+    main_address = main_wallet or stored.main_address
+    node = TronNode(node_url, token)
+    addresses = DepositAddresses(stored.deposit_xpub)
+    gateway = TronUsdt(node, addresses, main_address, stored.fuel_address, token)
+    signer = LocalSigner(seed, token, main_address, stored.fuel_address, fee_cap_sun)
+    return gateway, signer, node
+
+
 def build_parts(
     settings: PaymentsSettings,
     database: Database,
@@ -78,22 +96,18 @@ def build_parts(
     accounts: HttpAccounts,
     relay: Relay,
 ) -> tuple[Payments, TronNode]:
-    """Wire the gateway, the node and the signer."""
+    """Wire what the use cases share."""
     try:
         seed = Seed(stored, read_key(settings.payments_seed_key_file))
     except KeyFileError as error:
         raise _refuse(str(error)) from error
-    main_address = settings.tron_main_wallet or stored.main_address
-    node = TronNode(settings.tron_node_url, settings.tron_usdt_contract)
-    gateway = TronUsdt(
-        chain=node,
-        addresses=DepositAddresses(stored.deposit_xpub),
-        main_address=main_address,
-        fuel_address=stored.fuel_address,
-        token=settings.tron_usdt_contract,
-    )
-    signer = LocalSigner(
-        seed, settings.tron_usdt_contract, main_address, stored.fuel_address, settings.sweep_fee_cap_sun
+    gateway, signer, node = build_gateway(
+        settings.tron_node_url,
+        settings.tron_usdt_contract,
+        stored,
+        seed,
+        fee_cap_sun=settings.sweep_fee_cap_sun,
+        main_wallet=settings.tron_main_wallet,
     )
     parts = Payments(
         database=database,
