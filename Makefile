@@ -7,6 +7,13 @@ PACKAGES := libs/common libs/tron_sandbox services/accounts services/deals servi
             services/chat deploy/local
 SOURCES := libs services deploy contracts tests
 
+# `make run PYTHON=python3.13` builds the environment anew when it was built with another Python.
+ifeq ($(origin PYTHON),command line)
+ifneq ($(shell $(PYTHON) -c 'import sys; print(sys.version)' 2>&1),$(shell $(BIN)/python -c 'import sys; print(sys.version)' 2>/dev/null))
+$(shell rm -f $(VENV)/.installed)
+endif
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-deep check fmt lock contracts clean
 
@@ -54,9 +61,10 @@ contracts: $(VENV)/.installed ## write the OpenAPI files and the API page from t
 lock: ## resolve requirements.lock anew (UPGRADE=1 takes newer versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q uv; }
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  --no-emit-index-url --no-sources --quiet $(if $(UPGRADE),--upgrade) --output-file requirements.lock \
-	  requirements.in $(addsuffix /pyproject.toml,$(PACKAGES)) $(foreach p,common tron-sandbox,--no-emit-package garant-$(p))
+	  --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade) --output-file requirements.lock \
+	  requirements.in $(addsuffix /pyproject.toml,$(PACKAGES))
 
 clean: ## remove the environment, the data and every cache
-	rm -rf $(VENV) $${GARANT_DATA:-.garant} .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@data="$${GARANT_DATA:-.garant}"; if [ -f "$$data/.garant-data" ]; then echo "rm -rf $$data"; rm -rf "$$data"; fi
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

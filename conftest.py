@@ -6,6 +6,7 @@ import pytest
 
 from garant_local.nats import Nats
 from support.chain import SandboxNode, sandbox_node
+from support.chatting import ChatHouse, build_chat
 from support.house import House, build_house
 from support.servers import Databases, databases, nats_server
 
@@ -50,3 +51,10 @@ async def tron_node(shared_tron_node: SandboxNode) -> SandboxNode:
     """The sandbox node, without faults."""
     await shared_tron_node.admin("faults", clear=True)
     return shared_tron_node
+
+
+@pytest.fixture
+async def chat_house(house: House) -> AsyncIterator[ChatHouse]:
+    """Accounts, deals and chat over clean databases."""
+    async with build_chat(house) as built:
+        yield built

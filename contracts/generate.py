@@ -17,6 +17,7 @@ PAGE = HERE.parent / "deploy" / "gateway" / "site" / "index.html"
 SERVICES = {
     "accounts": "accounts.main",
     "deals": "deals.main",
+    "payments": "payments.main",
 }
 
 

@@ -6,7 +6,7 @@ import secrets as random_secrets
 from pathlib import Path
 from typing import Any
 
-SERVICES = ("accounts", "deals", "payments")
+SERVICES = ("accounts", "deals", "payments", "chat")
 
 
 def load_secrets(data: Path) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.migrate import upgrade
 from garant_local.nats import Nats, binary
 from garant_local.postgres import Postgres
 from garant_local.secrets import SERVICES, load_secrets, store_secrets, write_private
-from garant_local.settings import PORTS, ROOT, LocalSettings
+from garant_local.settings import ROOT, LocalSettings
 from garant_local.supervisor import Spec, StartError, Supervisor
 
 SERVERS_STOP_LAST = 1
@@ -111,7 +112,7 @@ class Stack:
                 "XDG_CONFIG_HOME": home,
                 "GATEWAY_SITE": str(gateway / "site"),
                 "GATEWAY_PORT": str(self.settings.ports["gateway"]),
-                **{f"{s.upper()}_UPSTREAM": f"127.0.0.1:{self.settings.ports[s]}" for s in PORTS},
+                **{f"{s.upper()}_UPSTREAM": f"127.0.0.1:{self.settings.ports[s]}" for s in SERVICES},
             },
         )
 
@@ -128,6 +129,8 @@ class Stack:
             "SERVICE_CALLERS": json.dumps(callers),
             f"{name.upper()}_DATABASE_URL": self.postgres.url(database(name), database(name), self.secrets[name]),
             "CHAT_TOKEN_PRIVATE_KEY": self.secrets["chat_token_private_key"],
+            "CHAT_TOKEN_PUBLIC_KEY": _public_key(self.secrets["chat_token_private_key"]),
+            "CHAT_ACCEPT_PLAIN_CHAT_ID": os.environ.get("CHAT_ACCEPT_PLAIN_CHAT_ID", "true"),
             "TRON_NODE_URL": self.base_url("tron"),
             "PAYMENTS_SEED_KEY_FILE": str(self.settings.data / "seed.key"),
             "TRON_SCAN_INTERVAL_S": "0.5",
@@ -195,6 +198,11 @@ class Stack:
             "NATS_URL": self.nats.url,
             **{f"{s.upper()}_DATABASE_URL": self.postgres.url(database(s)) for s in SERVICES},
         }
+
+
+def _public_key(private_key_hex: str) -> str:
+    private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(private_key_hex))
+    return private.public_key().public_bytes_raw().hex()
 
 
 def database(service: str) -> str:

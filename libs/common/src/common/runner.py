@@ -1,4 +1,4 @@
-"""Runs a service: its HTTP server and its background work, until SIGTERM or until one of them fails."""
+"""Runs a service: its server and its background work, until SIGTERM or until one of them fails."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,12 @@ log = get_logger()
 DRAIN_S = 5
 
 Work = Callable[[], Awaitable[None]]
+Serving = Callable[[asyncio.Event], Awaitable[None]]
+"""Serves until the event is set, then drains and returns."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: `serve` decides when to stop."""
+    """uvicorn without its signal handlers: `run_until_signal` decides when to stop."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -26,15 +28,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve(app: ASGIApp, host: str, port: int, background: Sequence[Work]) -> None:
-    """Serve `app` and run `background` until a signal; drain, then cancel.
-
-    Raises:
-        BaseExceptionGroup: when background work fails or ends: the process must end, to be started again.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    """Serve an ASGI application and run `background` until a signal (see `run_until_signal`)."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -45,19 +39,32 @@ async def serve(app: ASGIApp, host: str, port: int, background: Sequence[Work]) 
         timeout_keep_alive=75,
         timeout_graceful_shutdown=DRAIN_S,
         limit_concurrency=2000,
-        h11_max_incomplete_event_size=32 * 1024,
         server_header=False,
     )
     server = _Server(config)
 
-    async def until_stopped() -> None:
-        await stop.wait()
-        server.should_exit = True
+    async def serving(stop: asyncio.Event) -> None:
+        async def until_stopped() -> None:
+            await stop.wait()
+            server.should_exit = True
 
-    async def serving() -> None:
+        watcher = asyncio.create_task(until_stopped())
         await server.serve()
-        if not stop.is_set():
-            raise RuntimeError(f"the HTTP server on {host}:{port} stopped")
+        watcher.cancel()
+
+    await run_until_signal(serving, background)
+
+
+async def run_until_signal(serving: Serving, background: Sequence[Work]) -> None:
+    """Run a server and background work until SIGTERM or SIGINT; drain the server, then cancel the work.
+
+    Raises:
+        BaseExceptionGroup: when one of them fails or ends: the process must end, to be started again.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
 
     async def working(work: Work) -> None:
         try:
@@ -69,12 +76,12 @@ async def serve(app: ASGIApp, host: str, port: int, background: Sequence[Work]) 
         raise RuntimeError(f"background work ended: {work}")
 
     async with asyncio.TaskGroup() as group:
-        helpers = [group.create_task(working(work)) for work in background]
-        helpers.append(group.create_task(until_stopped()))
-        http = group.create_task(serving())
-        await http
-        for helper in helpers:
-            helper.cancel()
+        tasks = [group.create_task(working(work)) for work in background]
+        await serving(stop)
+        if not stop.is_set():
+            raise RuntimeError("the server stopped by itself")
+        for task in tasks:
+            task.cancel()
 
 
 async def every(seconds: float, name: str, step: Work, wake: asyncio.Event | None = None) -> None:

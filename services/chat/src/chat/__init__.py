@@ -1,1 +1,1 @@
-"""To come."""
+"""Chat: the messages of a deal, over Socket.IO."""

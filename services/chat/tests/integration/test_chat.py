@@ -1,0 +1,239 @@
+"""The chat as python-socketio's client sees it, on real PostgreSQL."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import asyncpg
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from support.chatting import ChatHouse, Refused, build_chat
+from support.house import House
+
+
+def token(chat_id: str, user_id: int | None, role: str, *, key: bytes = b"\x11", age_s: int = 0) -> str:
+    expires = datetime.now(UTC) + timedelta(seconds=60 - age_s)
+    claims = {
+        "aud": "garant-chat",
+        "chat_id": chat_id,
+        "user_id": user_id,
+        "role": role,
+        "exp": int(expires.timestamp()),
+    }
+    return jwt.encode(claims, Ed25519PrivateKey.from_private_bytes(key * 32), algorithm="EdDSA")
+
+
+async def test_history_comes_first_then_live_messages_in_one_order(chat_house: ChatHouse) -> None:
+    chat_id, alice, bob, _ = await chat_house.chat()
+    first = await chat_house.listen(chat_id)
+    acks = [await first.say(alice, "hello"), await first.say(bob, "hi")]
+    second = await chat_house.listen(chat_id)
+    acks.append(await second.say(bob, "still there?"))
+
+    assert await second.until(3) == await first.until(3) == [1, 2, 3]
+    assert first.heard == second.heard
+    assert [ack["seq"] for ack in acks] == [1, 2, 3]
+    message = first.heard[0]
+    assert message == {
+        "id": acks[0]["id"],
+        "seq": 1,
+        "user_id": alice,
+        "message": "hello",
+        "created_at": message["created_at"],
+    }
+    assert datetime.fromisoformat(message["created_at"]).tzinfo is not None
+
+
+@pytest.mark.parametrize("transports", [("websocket",), ("polling",), ("polling", "websocket")])
+async def test_every_transport_works(chat_house: ChatHouse, transports: tuple[str, ...]) -> None:
+    chat_id, alice, _, _ = await chat_house.chat()
+    listener = await chat_house.listen(chat_id, transports=transports)
+
+    await listener.say(alice, "hello")
+
+    assert await listener.until(1) == [1]
+
+
+async def test_without_a_token_that_opens_a_chat_it_is_an_authorization_error(
+    chat_house: ChatHouse,
+) -> None:
+    chat_id, alice, bob, _ = await chat_house.chat()
+    refused: list[Any] = [
+        str(uuid4()),
+        "nonsense",
+        "",
+        None,
+        5,
+        [chat_id],
+        "x" * 10_000,
+        token(chat_id, alice, "customer", key=b"\x22"),
+        token(chat_id, alice, "customer", age_s=61),
+        token(chat_id, bob, "customer"),
+        token(chat_id, None, "customer"),
+        token(chat_id, alice, "arbiter"),
+        token(str(uuid4()), alice, "customer"),
+        jwt.encode({"chat_id": chat_id, "role": "arbiter", "user_id": None}, "", algorithm="none"),
+    ]
+    for wrong in refused:
+        with pytest.raises(Refused, match="authorization error"):
+            await chat_house.listen(wrong)
+    for auth in ({}, {"chat_id": chat_id}, "text", ["list"]):
+        with pytest.raises(Refused, match="authorization error"):
+            await chat_house.listen(None, auth=auth)
+
+
+async def test_a_plain_chat_id_opens_nothing_where_it_is_turned_off(house: House) -> None:
+    async with build_chat(house, accept_plain=False) as chat_house:
+        chat_id, alice, _, deal_id = await chat_house.chat()
+        with pytest.raises(Refused, match="authorization error"):
+            await chat_house.listen(chat_id)
+        listener = await chat_house.listen(await chat_house.token(deal_id, alice))
+        assert (await listener.say(alice, "hello"))["seq"] == 1
+
+
+async def test_a_token_lets_its_user_write_and_nobody_else(chat_house: ChatHouse) -> None:
+    _, alice, bob, deal_id = await chat_house.chat()
+    customer = await chat_house.listen(await chat_house.token(deal_id, alice))
+    arbiter = await chat_house.listen(await chat_house.token(deal_id, None, "arbiter"))
+
+    acks = [
+        await customer.say(alice, "mine"),
+        await customer.say(bob, "not mine"),
+        await arbiter.say(alice, "not mine"),
+        await arbiter.say(None, "I decide"),
+    ]
+
+    assert [ack.get("seq") or ack["error"] for ack in acks] == [1, "not_a_party", "not_a_party", 2]
+    assert await customer.until(2) == [1, 2]
+    assert (customer.heard[1]["user_id"], customer.heard[1]["role"]) == (None, "arbiter")
+    assert "role" not in customer.heard[0]
+
+
+async def test_what_does_not_fit_is_ignored_and_the_connection_stays(chat_house: ChatHouse) -> None:
+    chat_id, alice, _, _ = await chat_house.chat()
+    listener = await chat_house.listen(chat_id)
+    for payload in (None, "text", [], {}, {"user_id": alice}, {"user_id": alice, "message": "x" * 4001}):
+        await listener.client.emit("message", payload)
+    await listener.client.emit("message")
+    await listener.client.emit("message", ({"user_id": alice, "message": "two"}, "arguments"))
+    await listener.client.emit("typing", {"user_id": alice})
+    await listener.client.emit("message", {"user_id": alice, "message": b"bytes"})
+
+    assert (await listener.say(alice, "hello"))["seq"] == 2
+    assert [m["message"] for m in listener.heard] == ["two", "hello"]
+
+
+@pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error", "__disconnect_final"])
+async def test_reserved_names_reach_no_handler(chat_house: ChatHouse, name: str) -> None:
+    chat_id, alice, _, _ = await chat_house.chat()
+    other = await chat_house.house.deal(alice, await chat_house.house.user(3))
+    eve = await chat_house.listen(chat_id)
+    victim = await chat_house.listen(other["chat_id"])
+    await victim.say(alice, "secret")
+
+    await eve.client.eio.send(f'2["{name}", {{}}, {{"token": "{other["chat_id"]}"}}]')
+    ack = await eve.say(alice, "after")
+    await victim.say(alice, "another secret")
+
+    assert ack["seq"] == 1
+    assert [m["message"] for m in eve.heard] == ["after"]
+
+
+async def test_a_second_connect_on_one_connection_ends_it(chat_house: ChatHouse) -> None:
+    chat_id, alice, _, _ = await chat_house.chat()
+    other = await chat_house.house.deal(alice, await chat_house.house.user(3))
+    listener = await chat_house.listen(chat_id)
+
+    await listener.client.eio.send(f'0{{"token": "{other["chat_id"]}"}}')
+
+    await asyncio.wait_for(listener.closed.wait(), 10)
+    assert listener.heard == []
+
+
+async def test_one_clients_messages_keep_their_order(chat_house: ChatHouse) -> None:
+    chat_id, alice, _, _ = await chat_house.chat()
+    writer, reader = await chat_house.listen(chat_id), await chat_house.listen(chat_id)
+
+    for number in range(300):
+        await writer.client.emit("message", {"user_id": alice, "message": str(number)})
+
+    await reader.until(300)
+    assert [m["message"] for m in reader.heard] == [str(n) for n in range(300)]
+    assert reader.seqs == list(range(1, 301))
+
+
+async def test_joining_under_fire_loses_doubles_and_reorders_nothing(chat_house: ChatHouse) -> None:
+    chat_id, alice, bob, _ = await chat_house.chat()
+    writers = [await chat_house.listen(chat_id) for _ in range(2)]
+    stop = asyncio.Event()
+
+    async def write(listener: Any, user: int) -> None:
+        while not stop.is_set():
+            await listener.say(user, "x")
+
+    writing = [asyncio.create_task(write(w, u)) for w, u in zip(writers, (alice, bob), strict=True)]
+    joined = []
+    for _ in range(10):
+        joined += await asyncio.gather(*(chat_house.listen(chat_id) for _ in range(6)))
+    stop.set()
+    await asyncio.gather(*writing)
+    total = (await writers[0].say(alice, "last"))["seq"]
+
+    for listener in [*joined, *writers]:
+        assert await listener.until(total) == list(range(1, total + 1))
+
+
+async def test_a_frame_over_64_kib_ends_the_connection(chat_house: ChatHouse) -> None:
+    chat_id, alice, _, _ = await chat_house.chat()
+    listener = await chat_house.listen(chat_id)
+
+    await listener.client.emit("message", {"user_id": alice, "message": "x" * 70_000})
+
+    await asyncio.wait_for(listener.closed.wait(), 10)
+
+
+async def test_messages_are_told_without_their_text(chat_house: ChatHouse) -> None:
+    chat_id, alice, _, deal_id = await chat_house.chat()
+    listener = await chat_house.listen(chat_id)
+    ack = await listener.say(alice, "secret")
+
+    (told,) = await chat_house.house.outbox("chat")
+
+    assert (told["type"], told["aggregate_version"]) == ("chat.message", 1)
+    assert told["data"] == {
+        "chat_id": chat_id,
+        "deal_id": deal_id,
+        "message_id": ack["id"],
+        "seq": 1,
+        "user_id": alice,
+        "role": "customer",
+    }
+
+
+async def test_a_chat_once_entered_opens_while_deals_is_away(chat_house: ChatHouse) -> None:
+    chat_id, alice, _, _ = await chat_house.chat()
+    await (await chat_house.listen(chat_id)).say(alice, "hello")
+    connection = await asyncpg.connect(chat_house.house.databases.owner_url("deals"))
+    try:
+        await connection.execute("DELETE FROM deal")
+    finally:
+        await connection.close()
+
+    assert await (await chat_house.listen(chat_id)).until(1) == [1]
+
+
+async def test_health_and_unknown_paths(chat_house: ChatHouse) -> None:
+    async with aiohttp.ClientSession() as session:
+        found = {}
+        for path in ("/healthz", "/readyz", "/api/v1/chat/x"):
+            async with session.get(chat_house.url + path) as answer:
+                found[path] = (answer.status, answer.content_type)
+    assert found == {
+        "/healthz": (200, "application/json"),
+        "/readyz": (200, "application/json"),
+        "/api/v1/chat/x": (404, "application/problem+json"),
+    }

@@ -1,0 +1,133 @@
+"""A chat server in the test's own process, on real PostgreSQL, and clients for it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import socketio
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from socketio.exceptions import ConnectionError as SocketError
+
+import chat.main
+from chat.adapters.deals import HttpDeals
+from chat.adapters.tokens import Ed25519Tokens
+from common.db import Database
+from common.internal import InternalClient
+from support.house import CALLERS, House
+from support.servers import free_port
+from support.waiting import eventually
+
+PUBLIC_KEY = Ed25519PrivateKey.from_private_bytes(b"\x11" * 32).public_key().public_bytes_raw().hex()
+
+
+class Refused(Exception):
+    """The server refused the connection; the text holds its words."""
+
+
+@dataclass(slots=True)
+class Listener:
+    """A connected client and all that it heard."""
+
+    client: socketio.AsyncClient
+    heard: list[dict[str, Any]] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def seqs(self) -> list[int]:
+        """The sequence numbers in the order they were heard."""
+        return [message["seq"] for message in self.heard]
+
+    async def say(self, user_id: int | None, text: str) -> dict[str, Any]:
+        """Send a message and return its acknowledgement."""
+        answer: dict[str, Any] = await self.client.call(
+            "message", {"user_id": user_id, "message": text}, timeout=20
+        )
+        return answer
+
+    async def until(self, count: int) -> list[int]:
+        """Wait until so many messages were heard; return their sequence numbers."""
+
+        async def heard() -> list[int]:
+            return self.seqs
+
+        return await eventually(heard, lambda seqs: len(seqs) >= count)
+
+
+async def listen(
+    url: str, token: Any, *, transports: tuple[str, ...] = ("websocket",), auth: Any = None
+) -> Listener:
+    """Connect a client; raises `Refused` with the server's words."""
+    client = socketio.AsyncClient(reconnection=False, handle_sigint=False)
+    listener = Listener(client)
+    client.on("message", listener.heard.append)
+    client.on("disconnect", lambda *_: listener.closed.set())
+    words: list[Any] = []
+    client.on("connect_error", words.append)
+    try:
+        await client.connect(
+            url, auth={"token": token} if auth is None else auth, transports=list(transports), wait_timeout=10
+        )
+    except SocketError as error:
+        await client.shutdown()
+        raise Refused(str(words)) from error
+    return listener
+
+
+@dataclass(slots=True)
+class ChatHouse:
+    """The house with its chat."""
+
+    house: House
+    url: str
+    database: Database
+    listeners: list[Listener] = field(default_factory=list)
+
+    async def listen(self, token: Any, **more: Any) -> Listener:
+        """Connect a client that is closed at the end of the test."""
+        listener = await listen(self.url, token, **more)
+        self.listeners.append(listener)
+        return listener
+
+    async def chat(self) -> tuple[str, int, int, int]:
+        """Create a deal; return its chat's id, the customer, the performer, and the deal."""
+        alice, bob = await self.house.user(1, "Alice"), await self.house.user(2, "Bob")
+        deal = await self.house.deal(alice, bob)
+        return deal["chat_id"], alice, bob, deal["deal_id"]
+
+    async def token(self, deal_id: int, user_id: int | None, key: str = "default") -> str:
+        """Return a participant token."""
+        answer = await self.house.call("deals", "POST", f"/deal/{deal_id}/chat_token", {"user_id": user_id}, key)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["token"])
+
+
+@asynccontextmanager
+async def build_chat(house: House, *, accept_plain: bool = True) -> AsyncIterator[ChatHouse]:
+    """Serve the chat of a house on a port of its own."""
+    async with AsyncExitStack() as stack:
+        database = Database(house.databases.url("chat"), "chat-test", 10)
+        stack.push_async_callback(database.close)
+        transport = httpx.ASGITransport(house.deals)
+        client = InternalClient("http://deals", CALLERS["chat"], transport=transport)
+        stack.push_async_callback(client.close)
+        app = chat.main.build_app(
+            database, HttpDeals(client), Ed25519Tokens(PUBLIC_KEY), None, {}, accept_plain=accept_plain
+        )
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        port = free_port()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        built = ChatHouse(house, f"http://127.0.0.1:{port}", database)
+        try:
+            yield built
+        finally:
+            # A polling client waits for its last poll; nothing that it could still hear is of interest.
+            for listener in built.listeners:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(listener.client.shutdown(), 1)
