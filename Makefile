@@ -44,7 +44,8 @@ test-deep: $(VENV)/.installed ## run every test at length
 check: $(VENV)/.installed ## format, lint, types, imports, contracts and unit tests
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/mypy $(addsuffix /src,$(PACKAGES)) contracts tests conftest.py
+	$(BIN)/mypy $(addsuffix /src,$(PACKAGES)) contracts conftest.py tests \
+	  $(wildcard libs/*/tests services/*/tests deploy/local/tests)
 	$(BIN)/lint-imports --config pyproject.toml
 	@set -e; for package in $(PACKAGES); do echo "deptry $$package"; \
 	  $(BIN)/deptry --config $$package/pyproject.toml $$package/src; done

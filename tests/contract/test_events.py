@@ -1,31 +1,17 @@
 """The contract of the events: each golden example fits its schema, and so does what the services tell."""
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator
 
+from support.contracts import EVENTS, check_event
 from support.house import USDT, House
 
-FOLDER = Path(__file__).parents[2] / "contracts" / "events"
-CONTRACTS: dict[str, dict[str, Any]] = {
-    path.name.removesuffix(".v1.json"): json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))
-}
 
-
-def check(envelope: dict[str, Any]) -> None:
-    """Raise unless the envelope fits the schema of its subject."""
-    schema = CONTRACTS[envelope["type"]]["schema"]
-    Draft202012Validator(schema, format_checker=FormatChecker()).validate(envelope)
-
-
-@pytest.mark.parametrize("subject", CONTRACTS)
+@pytest.mark.parametrize("subject", EVENTS)
 def test_the_golden_example_fits_its_schema(subject: str) -> None:
-    Draft202012Validator.check_schema(CONTRACTS[subject]["schema"])
-    assert CONTRACTS[subject]["example"]["type"] == subject
-    check(CONTRACTS[subject]["example"])
+    Draft202012Validator.check_schema(EVENTS[subject]["schema"])
+    assert EVENTS[subject]["example"]["type"] == subject
+    check_event(EVENTS[subject]["example"])
 
 
 async def test_what_accounts_and_deals_tell_fits(house: House) -> None:
@@ -46,7 +32,7 @@ async def test_what_accounts_and_deals_tell_fits(house: House) -> None:
     told = await house.outbox("accounts") + await house.outbox("deals")
 
     for envelope in told:
-        check(envelope)
+        check_event(envelope)
     assert {e["type"] for e in told} == {
         "user.upserted", "balance.credited", "balance.debited", "deal.created", "deal.denied",
         "deal.cancelled", "deal.confirmed", "deal.closed", "deal.waiting_for_payment", "dispute.opened",

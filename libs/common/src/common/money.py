@@ -3,13 +3,16 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, Rounded
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 MAX_UNITS = 10**30
 """Amounts stay below this many smallest units, well inside NUMERIC(38, 0)."""
+
+_EXACT = Context(prec=200, traps=[Inexact, Rounded, Overflow, InvalidOperation])
+"""The default context would round to 28 digits without a word."""
 
 _CODE = re.compile(r"[A-Z][A-Z0-9]{1,11}")
 _DECIMAL = re.compile(r"[0-9]{1,31}(\.[0-9]{1,31})?")
@@ -32,7 +35,7 @@ class Currency:
         Raises:
             AmountError: when `amount` has more decimals than the currency or is too large.
         """
-        scaled = amount.scaleb(self.decimals)
+        scaled = amount.scaleb(self.decimals, _EXACT)
         if scaled >= MAX_UNITS:
             raise AmountError("the amount is too large")
         units = int(scaled)

@@ -34,6 +34,7 @@ from common.logging import get_logger, report
 log = get_logger()
 
 MAX_BODY_BYTES = 64 * 1024
+DRAIN_BYTES = 10_000_000
 PROBLEM_JSON = "application/problem+json"
 
 Check = Callable[[], Awaitable[None]]
@@ -151,7 +152,7 @@ class Edge:
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
-        body = await _read_body(headers, receive)
+        body = await _read_body(receive)
         if body is None:
             detail = f"the body may have {MAX_BODY_BYTES} bytes at most"
             too_large = problem(413, "body_too_large", "Body too large", detail)
@@ -169,21 +170,24 @@ class Edge:
             )
 
 
-async def _read_body(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-    """Read the whole body, or return None when it is longer than allowed."""
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
-        return None
-    body = bytearray()
-    while True:
+async def _read_body(receive: Receive) -> bytes | None:
+    """Read the whole body, or return None when it is longer than allowed.
+
+    Too long a body is read on and thrown away, up to a limit: a client that still writes when the connection
+    is closed never sees the answer.
+    """
+    body, size = bytearray(), 0
+    while size <= DRAIN_BYTES:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return bytes(body)
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            return None
+            break
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= MAX_BODY_BYTES:
+            body += chunk
         if not message.get("more_body", False):
-            return bytes(body)
+            break
+    return bytes(body) if size <= MAX_BODY_BYTES else None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

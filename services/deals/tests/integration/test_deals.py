@@ -248,16 +248,16 @@ async def test_an_unpaid_deal_past_its_deadline_expires_and_a_funded_one_is_over
     assert (told.count("deal.overdue"), told.count("deal.expired")) == (1, 1)
 
 
+IMPOSSIBLE_PRICES: list[Any] = [
+            0, -1, "0", "-1", "0.0", "1.0000001", 1e-7, "NaN", "Infinity", "1e3", " 1", "1 ", "١", "+1", "",
+            True, None, [], {}, "9" * 31, 10**40, ".5", "5.",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"price": price}
-        for price in (
-            0, -1, "0", "-1", "0.0", "1.0000001", 1e-7, "NaN", "Infinity", "1e3", " 1", "1 ", "١", "+1", "",
-            True, None, [], {}, "9" * 31, 10**40, ".5", "5.",
-        )
-    ]
-    + [
+        *({"price": price} for price in IMPOSSIBLE_PRICES),
         {"customer_id": 2},
         {"customer_id": "1"},
         {"customer_id": 2**63},
@@ -272,7 +272,7 @@ async def test_an_unpaid_deal_past_its_deadline_expires_and_a_funded_one_is_over
         {"deadline_at": 5},
         {"fee": 1},
     ],
-)  # fmt: skip
+)
 async def test_a_deal_that_cannot_be_is_refused(house: House, change: dict[str, Any]) -> None:
     alice, bob = await parties(house)
     body = {"title": "t", "description": "d", "price": 1, "customer_id": alice, "performer_id": bob, **change}
@@ -312,8 +312,8 @@ async def test_another_tenants_deal_is_not_found(house: House) -> None:
         assert foreign.status_code == absent.status_code == 404, path
         assert foreign.json()["code"] == absent.json()["code"] == "deal_not_found"
     foreign_user = await house.user(5, key="other")
-    body = {"title": "t", "description": "d", "price": 1, "customer_id": foreign_user, "performer_id": bob}
-    assert (await house.call("deals", "POST", "/deal/", body)).json()["code"] == "unknown_party"
+    new = {"title": "t", "description": "d", "price": 1, "customer_id": foreign_user, "performer_id": bob}
+    assert (await house.call("deals", "POST", "/deal/", new)).json()["code"] == "unknown_party"
     assert await status(house, deal_id) == "created"
 
 

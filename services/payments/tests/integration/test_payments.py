@@ -24,6 +24,7 @@ from payments.use_cases.context import Payments
 from payments.use_cases.scan_chain import scan_chain
 from support.chain import USDT as CONTRACT
 from support.chain import SandboxNode, address_of, new_key
+from support.contracts import check_event
 from support.house import USDT, House
 from support.waiting import eventually
 from tron_sandbox.addresses import to_base58
@@ -140,8 +141,15 @@ async def test_a_payment_is_credited_then_swept_and_succeeds(paying_house: House
     assert await gateway.chain.token_balance(wallet(payment)) == 0
     assert await gateway.chain.token_balance(gateway.main_address) == before + 30 * USDT
     assert await rows(house, "SELECT status FROM wallet") == [("transferred",)]
-    types = [e["type"] for e in await house.outbox("payments")]
-    assert types == ["payment.created", "payment.received", "payment.swept", "payment.succeeded"]
+    told = await house.outbox("payments")
+    for envelope in told:
+        check_event(envelope)
+    assert [e["type"] for e in told] == [
+        "payment.created",
+        "payment.received",
+        "payment.swept",
+        "payment.succeeded",
+    ]
     classes = await rows(house, "SELECT class FROM transfer ORDER BY height")
     assert classes == [("deposit",), ("own",)]
     assert (await check_invariants(parts_of(house)))["ok"]
@@ -248,6 +256,8 @@ async def test_a_late_payment_stays_expired_and_the_money_is_credited(
 
     found = await read(house, payment)
     assert (found["status"], found["received_amount"]) == ("expired", "30.000000")
+    told = {e["type"]: e for e in await house.outbox("payments")}
+    check_event(told["payment.expired"])
     assert await house.balance(alice) == "30.000000"
 
 

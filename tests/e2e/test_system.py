@@ -1,0 +1,257 @@
+"""The whole system through its gateway."""
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import asyncpg
+import httpx
+import nats
+import orjson
+import pytest
+
+from garant_local.settings import ROOT
+from support.contracts import check_event
+from support.system import System
+from support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+
+async def user(system: System, name: str, key: str = "API_KEY") -> int:
+    body = {"name": name, "external_id": secrets.randbelow(2**60) + 1}
+    return int((await system.call("POST", "/user/", body, key)).json()["id"])
+
+
+async def deal(system: System, price: str = "10") -> dict[str, Any]:
+    body = {
+        "title": "A logo",
+        "description": "Three drafts",
+        "price": price,
+        "customer_id": await user(system, "Alice"),
+        "performer_id": await user(system, "Bob"),
+    }
+    created: dict[str, Any] = (await system.call("POST", "/deal/", body)).json()
+    return created
+
+
+async def fund(system: System, user_id: int, usdt: str) -> dict[str, Any]:
+    """Pay through the gateway and the chain; return the payment."""
+    body = {"gateway_id": "tron_usdt", "user_id": user_id, "amount": usdt, "currency": "USDT"}
+    payment: dict[str, Any] = (await system.call("POST", "/payment", body)).json()
+    async with httpx.AsyncClient(timeout=60) as client:
+        address = payment["gateway_data"]["address"]
+        url = f"{system.environment['TRON_NODE_URL']}/admin/faucet"
+        (await client.post(url, json={"address": address, "usdt": usdt})).raise_for_status()
+    return payment
+
+
+async def status_of(system: System, deal_id: int) -> str:
+    return str((await system.call("GET", f"/deal/{deal_id}")).json()["status"])
+
+
+async def test_the_demo_plays_the_whole_story_and_every_event_fits_its_contract(system: System) -> None:
+    environment = {**os.environ, "GARANT_DATA": str(system.data)}
+    played = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "garant_local", "demo"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert played.returncode == 0, played.stdout + played.stderr
+
+    client = await nats.connect(system.environment["NATS_URL"])
+    try:
+        seen = set()
+        for stream in ("ACCOUNTS", "DEALS", "PAYMENTS", "CHAT"):
+            subscription = await client.jetstream().subscribe(">", stream=stream, ordered_consumer=True)
+            async for message in subscription.messages:
+                check_event(orjson.loads(message.data))
+                seen.add(message.subject)
+                if message.metadata.num_pending == 0:
+                    break
+            await subscription.unsubscribe()
+    finally:
+        await client.close()
+    assert seen >= {
+        "user.upserted", "balance.credited", "balance.debited", "deal.created", "deal.waiting_for_payment",
+        "deal.confirmed", "deal.closed", "dispute.opened", "dispute.closed", "payment.created",
+        "payment.received", "payment.swept", "payment.succeeded", "chat.message",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/internal/v1/invariants",
+        "/api/v1/user/../../../internal/v1/invariants",
+        "/api/v1/user/%2e%2e/%2e%2e/%2e%2e/internal/v1/invariants",
+        "/api/v1/user/..%2f..%2f..%2finternal/v1/invariants",
+        "/api/v1/deal//../../../internal/v1/invariants",
+        "//internal/v1/invariants",
+        "/api/v1/user;/../../../internal/v1/invariants",
+        "/INTERNAL/v1/invariants",
+        "/api/v1/internal/v1/invariants",
+        "/api/v1/user/internal/v1/invariants",
+        "/api/v1/payment/..;/..;/..;/internal/v1/invariants",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/v1/user/../../../healthz",
+        "/api/v1/chat/../../../readyz",
+        "/socket.io/../healthz",
+        "/socket.io/%2e%2e/readyz",
+        "/internal/openapi.json",
+        "/api/v1/users",
+        "/",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_what_is_inside_cannot_be_reached_by_any_spelling(system: System, path: str, method: str) -> None:
+    url = httpx.URL(system.environment["GATEWAY_URL"])
+    headers = f"Host: x\r\nAuthorization: Bearer {system.environment['API_KEY']}\r\nConnection: close\r\n"
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(f"{method} {path} HTTP/1.1\r\n{headers}Content-Length: 0\r\n\r\n".encode())
+    answer = (await asyncio.wait_for(reader.read(), 20)).decode()
+    writer.close()
+
+    status = int(answer.split()[1])
+    assert status in (400, 404, 405, 422), answer
+    assert "application/problem+json" in answer or status == 400
+    assert "violations" not in answer
+    assert '"status":"ok"' not in answer
+
+
+@pytest.mark.parametrize("path", ["/api/v1/user/", "/api/v1/deal/", "/api/v1/payment"])
+async def test_a_body_over_64_kib_is_413(system: System, path: str) -> None:
+    async with system.client() as client:
+        for content in (b'"' + b"x" * 65_535 + b'"', b"x" * 5_000_000):
+            answer = await client.post(path, content=content)
+            assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_the_documentation_needs_no_network(system: System) -> None:
+    async with system.client(None) as client:
+        for path in ("/docs", "/docs/"):
+            page = await client.get(path)
+            assert page.status_code == 200
+            assert "text/html" in page.headers["content-type"]
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", page.text)
+    for path in ("/api/v1/user", "/api/v1/deal/{deal_id}/confirm", "/api/v1/payment", "Socket.IO"):
+        assert path in page.text
+
+
+async def test_what_is_just_created_can_be_used_at_once_everywhere(system: System) -> None:
+    for _ in range(10):
+        created = await deal(system)
+        body = {
+            "gateway_id": "tron_usdt",
+            "user_id": created["customer_id"],
+            "amount": "1",
+            "currency": "USDT",
+        }
+        assert (await system.call("POST", "/payment", body)).status_code == 200
+
+
+async def test_a_request_id_follows_the_call_into_its_events(system: System) -> None:
+    created = await deal(system)
+    mark = f"mark-{secrets.token_hex(8)}"
+    async with system.client() as client:
+        path = f"/api/v1/deal/{created['deal_id']}/deny"
+        answer = await client.post(path, headers={"x-request-id": mark})
+    assert answer.headers["x-request-id"] == mark
+    connection = await asyncpg.connect(system.environment["DEALS_DATABASE_URL"])
+    try:
+        found = await connection.fetchval(
+            "SELECT envelope->>'type' FROM outbox WHERE envelope->>'request_id' = $1", mark
+        )
+    finally:
+        await connection.close()
+    assert found == "deal.denied"
+
+
+async def test_a_deal_finishes_by_itself_when_accounts_was_stopped(system: System) -> None:
+    created = await deal(system)
+    await fund(system, created["customer_id"], "10")
+
+    async def balance() -> str:
+        found = await system.call("GET", f"/user/{created['customer_id']}/balance")
+        return str(found.json()[0]["balance"])
+
+    await eventually(balance, lambda b: b == "10.000000", within_s=40)
+    pid = system.process("accounts")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        confirming = await system.call("POST", f"/deal/{created['deal_id']}/confirm")
+        denying = await system.call("POST", f"/deal/{created['deal_id']}/deny")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert (confirming.status_code, confirming.json()["status"]) == (202, "created")
+    assert (denying.status_code, denying.json()["code"]) == (409, "pending")
+
+    async def status() -> str:
+        return await status_of(system, created["deal_id"])
+
+    await eventually(status, lambda s: s == "confirm_performer", within_s=60)
+    assert await balance() == "0.000000"
+
+
+async def test_a_killed_service_is_started_again_and_goes_on(system: System) -> None:
+    created = await deal(system)
+    for service in ("deals", "accounts", "payments", "chat"):
+        os.kill(system.process(service), signal.SIGKILL)
+
+    async def answers() -> list[int]:
+        calls = (f"/deal/{created['deal_id']}", f"/user/{created['customer_id']}", "/payment/gateways")
+        return [(await system.call("GET", path)).status_code for path in calls]
+
+    found = await answers()
+    assert set(found) <= {200, 503}
+    await eventually(answers, lambda codes: codes == [200, 200, 200], within_s=60)
+    assert (await system.call("POST", f"/deal/{created['deal_id']}/confirm")).status_code == 200
+
+
+async def test_a_revoked_key_is_refused_everywhere_within_seconds(system: System) -> None:
+    async def command(*arguments: str) -> str:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "accounts", *arguments],
+            env={**os.environ, **system.environment},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            cwd=ROOT,
+        )
+        return done.stdout
+
+    tenant = (await command("create-tenant", "--name", f"t{secrets.token_hex(4)}")).strip()
+    made = orjson.loads(await command("create-key", "--tenant", tenant, "--scope", "default"))
+    system.environment["SHORT_KEY"] = made["key"]
+
+    async def codes() -> list[int]:
+        paths = ("/user/1", "/deal/", "/payment/gateways")
+        return [(await system.call("GET", path, key="SHORT_KEY")).status_code for path in paths]
+
+    assert await codes() == [404, 200, 200]
+    await command("revoke-key", "--key-id", str(made["key_id"]))
+    started = time.monotonic()
+    await eventually(codes, lambda found: found == [401, 401, 401], within_s=10)
+    assert time.monotonic() - started < 8
+
+
+async def test_no_secret_is_in_a_log(system: System) -> None:
+    kept = orjson.loads((system.data / "secrets.json").read_bytes())
+    hidden = [v for k, v in kept.items() if isinstance(v, str)] + list(kept["keys"].values())
+    logs = "".join(p.read_text(errors="replace") for p in (system.data / "log").iterdir())
+    assert len(logs) > 1000
+    assert [secret for secret in hidden if secret in logs] == []
