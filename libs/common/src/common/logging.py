@@ -56,7 +56,12 @@ def configure(service: str, *, json: bool, sentry_dsn: str | None) -> None:
     # A bug is told by our own handler, once.
     logging.getLogger("uvicorn.error").addFilter(lambda r: "Exception in ASGI" not in r.getMessage())
     if sentry_dsn:
-        sentry_sdk.init(dsn=sentry_dsn, send_default_pii=False, max_request_body_size="never")
+        sentry_sdk.init(
+            dsn=sentry_dsn,
+            send_default_pii=False,
+            max_request_body_size="never",
+            include_local_variables=False,  # a frame of the signer holds a key, one of `run` all settings
+        )
         sentry_sdk.set_tag("service", service)
 
 

@@ -46,7 +46,7 @@ def build_app(
     clock = SystemClock()
     origins: str | list[str] = allowed_origins if allowed_origins == "*" else allowed_origins.split(",")
     server = Server(cors_allowed_origins=origins)
-    rooms = Rooms(server, lambda chat_id: read_history(database, chat_id))
+    rooms = Rooms(server, lambda chat_id, after: read_history(database, chat_id, after))
     writer = Writer(database, clock, rooms.broadcast, relay.nudge if relay else lambda: None)
 
     async def enter(token: object) -> Admission:

@@ -123,7 +123,6 @@ async def test_what_does_not_fit_is_ignored_and_the_connection_stays(chat_house:
     await listener.client.emit("message")
     await listener.client.emit("message", ({"user_id": alice, "message": "two"}, "arguments"))
     await listener.client.emit("typing", {"user_id": alice})
-    await listener.client.emit("message", {"user_id": alice, "message": b"bytes"})
 
     assert (await listener.say(alice, "hello"))["seq"] == 2
     assert [m["message"] for m in listener.heard] == ["two", "hello"]
@@ -187,6 +186,87 @@ async def test_joining_under_fire_loses_doubles_and_reorders_nothing(chat_house:
 
     for listener in [*joined, *writers]:
         assert await listener.until(total) == list(range(1, total + 1))
+
+
+async def test_binary_packets_end_the_connection(chat_house: ChatHouse) -> None:
+    chat_id, alice, _, _ = await chat_house.chat()
+    for packet in ('5999999-["message",{"_placeholder":true,"num":0}]', b"bytes"):
+        listener = await chat_house.listen(chat_id)
+        await listener.client.eio.send(packet)
+        await asyncio.wait_for(listener.closed.wait(), 10)
+    listener = await chat_house.listen(chat_id)
+    await listener.client.emit("message", {"user_id": alice, "message": b"bytes"})
+    await asyncio.wait_for(listener.closed.wait(), 10)
+
+
+async def test_joining_beside_a_busy_chat_doubles_nothing(chat_house: ChatHouse) -> None:
+    """A batch holds messages of many chats, so a broadcast may come long after the commit."""
+    chat_id, alice, bob, _ = await chat_house.chat()
+    busy = await chat_house.house.deal(alice, bob)
+    crowd = [await chat_house.listen(busy["chat_id"]) for _ in range(20)]
+    writer = await chat_house.listen(chat_id)
+    stop = asyncio.Event()
+
+    async def write(listener: Any) -> None:
+        while not stop.is_set():
+            await listener.say(alice, "x")
+
+    writing = [asyncio.create_task(write(listener)) for listener in [writer, *crowd]]
+    joined = []
+    for _ in range(8):
+        joined += await asyncio.gather(*(chat_house.listen(chat_id) for _ in range(5)))
+    stop.set()
+    await asyncio.gather(*writing)
+    total = (await writer.say(alice, "last"))["seq"]
+
+    for listener in joined:
+        assert await listener.until(total) == list(range(1, total + 1))
+
+
+async def test_what_was_committed_without_a_broadcast_is_sent_before_the_next(chat_house: ChatHouse) -> None:
+    chat_id, alice, _, _ = await chat_house.chat()
+    listener = await chat_house.listen(chat_id)
+    await listener.say(alice, "one")
+    connection = await asyncpg.connect(chat_house.house.databases.owner_url("chat"))
+    try:
+        await connection.execute(
+            "WITH c AS (UPDATE chat SET last_seq = 2 RETURNING id)"
+            " INSERT INTO message (chat_id, seq, user_id, role, text, created_at)"
+            " SELECT id, 2, $1, 'customer', 'two', now() FROM c",
+            alice,
+        )
+    finally:
+        await connection.close()
+
+    assert (await listener.say(alice, "three"))["seq"] == 3
+    assert await listener.until(3) == [1, 2, 3]
+
+
+async def test_a_reader_that_stops_reading_is_cut_off_and_costs_the_others_nothing(
+    chat_house: ChatHouse,
+) -> None:
+    chat_id, alice, _, _ = await chat_house.chat()
+    url = chat_house.url.removeprefix("http://")
+    host, port = url.split(":")
+    reader, deaf = await asyncio.open_connection(host, int(port), limit=1)
+    request = f"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {url}\r\nUpgrade: websocket\r\n"
+    deaf.write(
+        f"{request}Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n".encode()
+    )
+    payload = f'40{{"token":"{chat_id}"}}'.encode()
+    deaf.write(bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload)
+    writer = await chat_house.listen(chat_id)
+    text = "x" * 4000
+
+    for _ in range(30):
+        await asyncio.gather(*(writer.say(alice, text) for _ in range(100)))
+
+    assert len(await writer.until(3000)) == 3000
+    received = 0
+    while chunk := await asyncio.wait_for(reader.read(1 << 20), 10):  # until the server has closed it
+        received += len(chunk)
+    deaf.close()
+    assert received < 3000 * len(text)
 
 
 async def test_a_frame_over_64_kib_ends_the_connection(chat_house: ChatHouse) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from accounts.use_cases import manage_keys
 from deals.use_cases.check_invariants import check_invariants
 from deals.use_cases.fund_waiting_deals import fund_waiting_deals, request_all_funding
 from deals.use_cases.pass_deadlines import pass_deadlines
@@ -203,7 +204,7 @@ async def test_cancel_voids_a_hold_in_flight_unless_it_was_applied(
     setattr(house.wire, fault, False)
     await settle_later(house)
 
-    assert cancelling.status_code == 202
+    assert (cancelling.status_code, cancelling.json()["pending"]["action"]) == (202, "cancel")
     assert await status(house, deal_id) == expected
     assert await house.balance(alice) == ("10.000000" if expected == "cancelled" else "0.000000")
     assert (await check_invariants(house.money.database, house.money.accounts))["ok"]
@@ -270,6 +271,9 @@ IMPOSSIBLE_PRICES: list[Any] = [
         {"deadline_at": "2001-01-01T00:00:00Z"},
         {"deadline_at": "2030-01-01T00:00:00"},
         {"deadline_at": 5},
+        {"deadline_at": "9999-12-31T23:59:59-23:59"},
+        {"deadline_at": "9999-12-31T23:59:59Z"},
+        {"deadline_at": "0001-01-01T00:00:00+23:59"},
         {"fee": 1},
     ],
 )
@@ -348,12 +352,14 @@ async def test_chat_tokens_are_for_the_parties_and_the_arbiter(house: House) -> 
     stranger = await house.user(3)
     deal_id = (await house.deal(alice, bob, 10))["deal_id"]
     path = f"/deal/{deal_id}/chat_token"
+    house.keys["judge"] = (await manage_keys.create_key(house.accounts_db, 1, ["arbiter"]))[1]
 
     codes = [
         (await house.call("deals", "POST", path, {"user_id": user}, key=key)).status_code
         for user, key in (
-            (alice, "default"), (bob, "default"), (stranger, "default"), (None, "default"), (None, "arbiter")
+            (alice, "default"), (bob, "default"), (stranger, "default"), (None, "default"), (None, "arbiter"),
+            (None, "judge"), (alice, "judge"),
         )
     ]  # fmt: skip
 
-    assert codes == [200, 200, 422, 403, 200]
+    assert codes == [200, 200, 422, 403, 200, 200, 403]

@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from fastapi import FastAPI
+from tronpy.keys import is_base58check_address
 
 from common import logging
 from common.auth import CachedVerifier
@@ -82,6 +83,9 @@ def build_gateway(
 ) -> tuple[TronUsdt, LocalSigner, TronNode]:
     """Wire the gateway, its signer and its node."""
     main_address = main_wallet or stored.main_address
+    for setting, address in (("TRON_MAIN_WALLET", main_address), ("TRON_USDT_CONTRACT", token)):
+        if not is_base58check_address(address):
+            raise _refuse(f"the setting {setting} is no Tron address: its checksum is wrong")
     node = TronNode(node_url, token)
     addresses = DepositAddresses(stored.deposit_xpub)
     gateway = TronUsdt(node, addresses, main_address, stored.fuel_address, token)

@@ -249,8 +249,9 @@ async def test_a_late_payment_stays_expired_and_the_money_is_credited(
         await check_payments(parts_of(house), AT_ONCE)
         return str((await read(house, payment))["status"])
 
+    await asyncio.sleep(0.06)  # the payment's lifetime, which the chain's clock must pass
+    await node.admin("faucet", address=wallet(payment), usdt="30")  # before any check saw it expire
     await eventually(chain_passes, lambda status: status == "expired")
-    await node.admin("faucet", address=wallet(payment), usdt="30")
     await sweep_through(house, node)
     await house.deliver()
 
@@ -259,6 +260,45 @@ async def test_a_late_payment_stays_expired_and_the_money_is_credited(
     told = {e["type"]: e for e in await house.outbox("payments")}
     check_event(told["payment.expired"])
     assert await house.balance(alice) == "30.000000"
+
+
+async def test_a_deposit_before_the_first_scan_is_credited(paying_house: House, tron_node: SandboxNode) -> None:
+    house, node = paying_house, tron_node
+    alice = await house.user(1)
+    payment = await pay(house, alice)
+    await node.admin("faucet", address=wallet(payment), usdt="30")
+    await node.mine(20)
+
+    await scan_chain(parts_of(house), gateway_of(house))
+    await house.deliver()
+
+    assert await house.balance(alice) == "30.000000"
+
+
+async def test_a_deposit_during_a_sweep_is_swept_too(paying_house: House, tron_node: SandboxNode) -> None:
+    house, node = paying_house, tron_node
+    alice = await begin(house, node)
+    payment = await pay(house, alice, "50")
+    await node.admin("faucet", address=wallet(payment), usdt="30")
+    await node.settle()
+    await scan_chain(parts_of(house), gateway_of(house))
+    await house.deliver()
+    for _ in range(2):  # fuel, then the transfer
+        await check_payments(parts_of(house), AT_ONCE)
+        await node.settle()
+        await scan_chain(parts_of(house), gateway_of(house))
+    await node.admin("faucet", address=wallet(payment), usdt="20")
+    await node.settle()
+    await scan_chain(parts_of(house), gateway_of(house))  # seen, and not applied yet
+    await check_payments(parts_of(house), AT_ONCE)
+    assert await rows(house, "SELECT status FROM wallet") == [("received",)]
+
+    await house.deliver()
+    await sweep_through(house, node)
+
+    assert (await read(house, payment))["status"] == "success"
+    assert await gateway_of(house).chain.token_balance(wallet(payment)) == 0
+    assert await rows(house, "SELECT step FROM sweep") == [("swept",), ("swept",)]
 
 
 async def test_dust_succeeds_without_a_sweep(paying_house: House, tron_node: SandboxNode) -> None:

@@ -102,9 +102,11 @@ def test_only_a_strangers_transfer_to_a_deposit_wallet_is_a_deposit(
 def test_when_a_payment_is_done(
     received: int, applied: bool, unswept: int, late: bool, expected: PaymentStatus
 ) -> None:
-    payment = Payment(1, 1, 1, "tron_usdt", 1, "T", "USDT", 10, received, PaymentStatus.WAITING, 1, NOW, NOW, NOW)
+    payment = Payment(1, 1, 1, "tron_usdt", 1, "T", "USDT", 10, 99, PaymentStatus.WAITING, 1, NOW, NOW, NOW)
     chain_time = NOW if late else NOW - timedelta(seconds=1)
 
-    found = next_status(payment, all_applied=applied, unswept=unswept, dust_below=5, chain_time=chain_time)
+    found = next_status(
+        payment, in_time=received, all_applied=applied, unswept=unswept, dust_below=5, chain_time=chain_time
+    )
 
     assert found is expected

@@ -28,11 +28,14 @@ from common.web import router
 
 routes = router(prefix="/internal/v1", include_in_schema=False)
 
-Caller = Annotated[str, Depends(require_service("deals", "payments", "chat", "operator"))]
+# Each service reaches what it needs and no more.
+Poster = Annotated[str, Depends(require_service("deals", "payments"))]
+Deals = Annotated[str, Depends(require_service("deals"))]
+Operator = Annotated[str, Depends(require_service("operator"))]
 
 
 @routes.post("/keys/verify")
-async def verify_key(body: KeyHashIn, _: Caller, request: Request) -> PrincipalOut:
+async def verify_key(body: KeyHashIn, _: Poster, request: Request) -> PrincipalOut:
     """Tell whom a key stands for."""
     verifier: KeyVerifier = request.app.state.verifier
     principal = await verifier.verify(body.key_hash)
@@ -42,14 +45,14 @@ async def verify_key(body: KeyHashIn, _: Caller, request: Request) -> PrincipalO
 
 
 @routes.post("/users/lookup")
-async def look_up_users(body: LookupIn, _: Caller, request: Request) -> LookupOut:
+async def look_up_users(body: LookupIn, _: Poster, request: Request) -> LookupOut:
     """Tell which of the users exist in the tenant."""
     found = await read_users.find_users(request.app.state.database, body.tenant_id, body.user_ids)
     return LookupOut(user_ids=[user.id for user in found])
 
 
 @routes.post("/balances")
-async def read_balances(body: OwnersIn, _: Caller, request: Request) -> OwnerBalancesOut:
+async def read_balances(body: OwnersIn, _: Deals, request: Request) -> OwnerBalancesOut:
     """Read the balances of accounts."""
     database = request.app.state.database
     found = await read_users.find_balances(database, body.tenant_id, body.owners)
@@ -62,7 +65,7 @@ async def read_balances(body: OwnersIn, _: Caller, request: Request) -> OwnerBal
 
 
 @routes.post("/operations")
-async def post_operations(body: OperationsIn, caller: Caller, request: Request) -> ResultsOut:
+async def post_operations(body: OperationsIn, caller: Poster, request: Request) -> ResultsOut:
     """Post operations, each with an outcome of its own."""
     ledger: Ledger = request.app.state.ledger
     operations = [operation.to_domain() for operation in body.operations]
@@ -71,13 +74,13 @@ async def post_operations(body: OperationsIn, caller: Caller, request: Request) 
 
 
 @routes.post("/operations/void")
-async def void_an_operation(body: VoidIn, _: Caller, request: Request) -> ResultOut:
+async def void_an_operation(body: VoidIn, _: Deals, request: Request) -> ResultOut:
     """Make sure that a key is never applied later; answers its final outcome."""
     return _show(await void_operation(request.app.state.database, body.key))
 
 
 @routes.get("/invariants")
-async def invariants(_: Caller, request: Request) -> dict[str, Any]:
+async def invariants(_: Operator, request: Request) -> dict[str, Any]:
     """Prove the ledger against itself."""
     return await check_invariants(request.app.state.database)
 

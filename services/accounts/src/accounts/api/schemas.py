@@ -124,9 +124,9 @@ class OperationsIn(Body):
 
 
 class VoidIn(Body):
-    """A key that must not be applied any more."""
+    """The key of a hold that must not be applied any more; nothing else can be voided."""
 
-    key: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_.:-]{1,200}$")]
+    key: Annotated[str, StringConstraints(pattern="^deal:[1-9][0-9]{0,18}:hold:[1-9][0-9]{0,9}$")]
 
 
 class ResultOut(BaseModel):

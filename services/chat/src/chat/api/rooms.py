@@ -1,55 +1,132 @@
 """Rooms: who gets a broadcast, and the gates of those who are still reading the history.
 
 A client that joins is neither late nor doubled: from before its history is read until it is in the room, a gate
-collects what is broadcast; what the history already held is dropped by `seq`; and between the last look into the
-gate and the room there is no await.
+collects what is broadcast; between the last look into the gate and the room there is no await; and what each
+client was sent last is remembered, so that a message that was committed, read as history and broadcast only then
+is not heard twice, and one that was committed without a broadcast is sent before the next.
 """
 
+import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
 from uuid import UUID
 
-import socketio
-
 from chat.domain.model import Message
+from common.logging import get_logger
 
-History = Callable[[UUID], AsyncIterator[list[Message]]]
+log = get_logger()
+
+MAX_GATE = 10_000
+MAX_WAITING_PACKETS = 500
+"""Live messages that may wait for a client who does not read; then it is cut off."""
+DRAIN_TIMEOUT_S = 30.0
+
+History = Callable[[UUID, int], AsyncIterator[list[Message]]]
+"""Stored messages of a chat above a `seq`, in chunks."""
+
+
+class Clients(Protocol):
+    """The connections, as the Socket.IO server keeps them."""
+
+    async def emit(
+        self, event: str, data: object, *, room: str | None = None, to: str | None = None, skip_sid: object = None
+    ) -> None:
+        """Send an event."""
+        ...
+
+    async def enter_room(self, sid: str, room: str) -> None:
+        """Put a client into a room, without an await inside."""
+        ...
+
+    def waiting_packets(self, sid: str) -> int:
+        """Return how many packets wait for a client."""
+        ...
+
+    async def drained(self, sid: str) -> None:
+        """Return once nothing waits for a client any more."""
+        ...
+
+    async def cut_off(self, sid: str) -> None:
+        """End a connection without waiting for it."""
+        ...
 
 
 class Rooms:
     """The live clients of this process, by chat."""
 
-    def __init__(self, server: socketio.AsyncServer, history: History) -> None:
-        self._server = server
+    def __init__(self, clients: Clients, history: History) -> None:
+        self._clients = clients
         self._history = history
         self._gates: dict[UUID, dict[str, deque[Message]]] = defaultdict(dict)
+        self._last_sent: dict[UUID, dict[str, int]] = defaultdict(dict)
 
     async def broadcast(self, message: Message) -> None:
         """Send a stored message to everybody in its chat, and into the gates of those who join."""
         for gate in self._gates.get(message.chat_id, {}).values():
             gate.append(message)
-        await self._server.emit("message", message.shown(), room=str(message.chat_id))
+        members = self._last_sent.get(message.chat_id)
+        if not members:
+            return
+        behind = min(members.values())
+        if behind < message.seq - 1:
+            await self._fill_gap(message, behind)
+        await self._send_to_all(message)
+
+    async def _fill_gap(self, message: Message, behind: int) -> None:
+        """Send what was committed without a broadcast: its writer never heard of the commit."""
+        async for chunk in self._history(message.chat_id, behind):
+            for missed in chunk:
+                if missed.seq < message.seq:
+                    await self._send_to_all(missed)
+
+    async def _send_to_all(self, message: Message) -> None:
+        members = self._last_sent.get(message.chat_id, {})
+        ahead = [sid for sid, last in members.items() if last >= message.seq]
+        slow = [sid for sid in members if self._clients.waiting_packets(sid) > MAX_WAITING_PACKETS]
+        for sid in members:
+            members[sid] = max(members[sid], message.seq)
+        for sid in slow:
+            log.warning("chat.slow_client_cut_off", chat_id=str(message.chat_id))
+            self.leave(sid, message.chat_id)
+            await self._clients.cut_off(sid)
+        room = str(message.chat_id)
+        await self._clients.emit("message", message.shown(), room=room, skip_sid=[*ahead, *slow])
 
     async def join(self, sid: str, chat_id: UUID) -> None:
-        """Send a client the history, then what came meanwhile, and put it into the room."""
-        gate = self._gates[chat_id][sid] = deque()
+        """Send a client the history at the pace it reads, then what came meanwhile, and put it into the room.
+
+        Raises:
+            TimeoutError: when the client does not read its history.
+        """
+        gate = self._gates[chat_id][sid] = deque(maxlen=MAX_GATE)
         sent = 0
         try:
-            async for chunk in self._history(chat_id):
+            async for chunk in self._history(chat_id, 0):
                 for message in chunk:
                     await self._send(sid, message)
                 sent = chunk[-1].seq
+                await asyncio.wait_for(self._clients.drained(sid), DRAIN_TIMEOUT_S)
             while gate:
                 message = gate.popleft()
                 if message.seq > sent:
                     await self._send(sid, message)
                     sent = message.seq
             # No await between the empty gate and the room: nothing is broadcast in between.
-            await self._server.enter_room(sid, str(chat_id))
+            self._last_sent[chat_id][sid] = sent
+            await self._clients.enter_room(sid, str(chat_id))
         finally:
-            del self._gates[chat_id][sid]
-            if not self._gates[chat_id]:
-                del self._gates[chat_id]
+            _remove(self._gates, chat_id, sid)
 
     async def _send(self, sid: str, message: Message) -> None:
-        await self._server.emit("message", message.shown(), to=sid)
+        await self._clients.emit("message", message.shown(), to=sid)
+
+    def leave(self, sid: str, chat_id: UUID) -> None:
+        """Forget a client that is gone."""
+        _remove(self._last_sent, chat_id, sid)
+
+
+def _remove(table: dict[UUID, dict[str, Any]], chat_id: UUID, sid: str) -> None:
+    table.get(chat_id, {}).pop(sid, None)
+    if not table.get(chat_id, True):
+        del table[chat_id]

@@ -27,11 +27,14 @@ class HttpAccounts:
         if unknown:
             body = {"tenant_id": tenant_id, "user_ids": unknown}
             found = await self._client.call("POST", "/internal/v1/users/lookup", body)
-            for user_id in found["user_ids"]:
-                self._users[tenant_id, user_id] = None
-            while len(self._users) > KNOWN_USERS:
-                self._users.popitem(last=False)
-        return all((tenant_id, u) in self._users for u in user_ids)
+            if set(found["user_ids"]) != set(unknown):
+                return False
+        for user_id in user_ids:
+            self._users[tenant_id, user_id] = None
+            self._users.move_to_end((tenant_id, user_id))
+        while len(self._users) > KNOWN_USERS:
+            self._users.popitem(last=False)
+        return True
 
     async def balance(self, tenant_id: int, user_id: int, currency: str) -> int:
         """See the port."""

@@ -113,7 +113,7 @@ async def issue_a_chat_token(
         money.database,
         money.clock,
         request.app.state.signer,
-        (who.tenant_id, "arbiter" in who.scopes),
+        (who.tenant_id, who.scopes),
         deal_id,
         body.user_id,
     )
@@ -131,7 +131,7 @@ async def open_a_dispute(
 
 
 def _answer(done: Performed, response: Response, currencies: Currencies) -> DealOut:
-    if done.pending is not None and done.pending.action is not Action.FUND:
+    if done.in_flight:
         response.status_code = 202
     return show(done.deal, done.pending, currencies)
 

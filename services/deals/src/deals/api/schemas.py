@@ -1,20 +1,32 @@
 """The shapes of requests and answers."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
 
 from common.ids import MAX_ID
 from common.money import Amount, Currency
 from common.web import Body, Text
-from deals.domain.model import Action, Command, Deal
+from deals.domain.model import Action, Command, Deal, Status
 from deals.domain.transitions import PUBLIC_ACTIONS
+
+LAST_YEAR = 9000
 
 IdField = Annotated[int, Field(ge=1, le=MAX_ID)]
 Title = Annotated[Text, StringConstraints(max_length=200)]
 Description = Annotated[Text, StringConstraints(max_length=10_000)]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        in_utc = moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time is out of range") from error
+    if in_utc.year > LAST_YEAR:
+        raise ValueError(f"the time must lie before the year {LAST_YEAR + 1}")
+    return in_utc
 
 
 class DealIn(Body):
@@ -26,7 +38,7 @@ class DealIn(Body):
     currency: Annotated[str, StringConstraints(max_length=12)] = Field("USDT", examples=["USDT"])
     customer_id: IdField = Field(examples=[1])
     performer_id: IdField = Field(examples=[2])
-    deadline_at: Annotated[AwareDatetime | None, Field(strict=False)] = Field(
+    deadline_at: Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_utc)] | None = Field(
         None, description="with a zone; an unpaid deal past it expires"
     )
 
@@ -89,9 +101,7 @@ class DealOut(BaseModel):
     @classmethod
     def of(cls, deal: Deal, pending: Command | None, currency: Currency) -> "DealOut":
         """Show a deal."""
-        allowed = PUBLIC_ACTIONS[deal.status]
-        if pending is not None:
-            allowed = (pending.action,) if pending.action is not Action.FUND else ()
+        allowed = PUBLIC_ACTIONS[deal.status] if pending is None else ()
         return cls(
             deal_id=deal.id,
             chat_id=deal.chat_id,
@@ -112,10 +122,16 @@ class DealOut(BaseModel):
                 opened_at=deal.dispute.opened_at,
             ),
             allowed_actions=[action.value for action in allowed],
-            pending=None if pending is None else PendingOut(action=pending.action.value, since=pending.created_at),
+            pending=None if pending is None else PendingOut(action=_asked(pending), since=pending.created_at),
             created_at=deal.created_at,
             updated_at=deal.updated_at,
         )
+
+
+def _asked(pending: Command) -> str:
+    """Return what the deal waits for: a hold that is being voided is a cancel or an expiry."""
+    ends = {Status.CANCELLED: Action.CANCEL, Status.EXPIRED: Action.EXPIRE}
+    return (ends[pending.void_to] if pending.void_to else pending.action).value
 
 
 class DealsOut(BaseModel):

@@ -33,28 +33,30 @@ async def issue_chat_token(
     database: Database,
     clock: Clock,
     signer: TokenSigner,
-    who: tuple[int, bool],
+    who: tuple[int, frozenset[str]],
     deal_id: int,
     user_id: int | None,
 ) -> ChatToken:
     """Issue a token for a party of the deal, or for the arbiter.
 
     Args:
-        who: the tenant, and whether the key may act as arbiter.
+        who: the tenant, and the scopes of its key: a party's token wants `default`, an arbiter's `arbiter`.
         user_id: a party of the deal; None asks for the arbiter's token.
 
     Raises:
         DealNotFound: when the tenant has no such deal.
         InvalidDeal: when the user is no party of it.
-        Forbidden: when the key may not act as arbiter.
+        Forbidden: when the key lacks the scope.
     """
-    tenant_id, arbiter = who
+    tenant_id, scopes = who
     deal, _ = await read_deal(database, tenant_id, deal_id)
     role = "arbiter" if user_id is None else deal.role_of(user_id)
     if role is None:
         raise InvalidDeal(f"user {user_id} is not a party of deal {deal_id}")
-    if role == "arbiter" and not arbiter:
+    if role == "arbiter" and "arbiter" not in scopes:
         raise Forbidden("an arbiter's token wants a key with the scope arbiter; else send user_id")
+    if role != "arbiter" and "default" not in scopes:
+        raise Forbidden("a party's token wants a key with the scope default")
     now = clock.now()
     expires_at = (now + LIFETIME).replace(microsecond=0)
     claims: dict[str, object] = {

@@ -8,7 +8,7 @@ from common.db import Connection
 from deals.db import commands, deals
 from deals.domain import events
 from deals.domain.errors import ActionPending
-from deals.domain.model import UNFUNDED, Action, Deal
+from deals.domain.model import HOLDING, UNFUNDED, Action, Deal
 from deals.domain.transitions import Moved, VoidHold, act
 from deals.use_cases.settle_commands import Money
 
@@ -32,7 +32,7 @@ async def _pass_deadline(connection: Connection, deal_id: int, now: datetime) ->
     assert deal is not None, "deals are never deleted"
     if deal.status in UNFUNDED:
         await _expire(connection, deal, now)
-    elif deal.overdue_at is None:
+    elif deal.status in HOLDING and deal.overdue_at is None:
         told = replace(deal, overdue_at=now, version=deal.version + 1)
         await deals.save(connection, told)
         await outbox.append(connection, [events.overdue(told, now)])

@@ -1,6 +1,6 @@
 """Do an action to a deal: decide under its lock, commit the intent, then move the money."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common import outbox
 from deals.db import commands, deals
@@ -13,10 +13,11 @@ from deals.use_cases.settle_commands import LEASE, Money, post_commands
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """The deal afterwards, and its command that is still in flight, if any."""
+    """The deal afterwards, its command in flight, if any, and whether that is what was asked for."""
 
     deal: Deal
     pending: Command | None
+    in_flight: bool
 
 
 async def perform_action(
@@ -44,8 +45,10 @@ async def perform_action(
             raise DealNotFound(f"there is no deal {deal_id}")
         pending = (await commands.pending(connection, [deal_id])).get(deal_id)
         match act(deal, pending, action, now, about):
-            case AlreadyDone() | InFlight():
-                return Performed(deal, pending)
+            case AlreadyDone():
+                return Performed(deal, pending, in_flight=False)
+            case InFlight():
+                return Performed(deal, pending, in_flight=True)
             case Moved(deal):
                 await deals.save(connection, deal)
                 await outbox.append(connection, [events.status_reached(deal)])
@@ -56,9 +59,11 @@ async def perform_action(
             case VoidHold(void_to):
                 assert pending is not None
                 await commands.void(connection, pending, void_to, now)
-                return Performed(deal, pending)
+                return Performed(deal, replace(pending, void_to=void_to), in_flight=True)
     money.told()
     if command is None:
-        return Performed(deal, None)
+        return Performed(deal, None, in_flight=False)
     (settled,) = await post_commands(money, [command])
-    return Performed(settled or deal, command if settled is None else None)
+    if settled is None:
+        return Performed(deal, command, in_flight=True)
+    return Performed(settled, None, in_flight=False)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from payments.domain.model import Deposit, Header, Result, Transfer, TransferClass
+from payments.domain.model import Deposit, Header, Payment, Result, Transfer, TransferClass
 
 _CURSOR = sa.text("SELECT height, hash, block_time FROM scan_cursor WHERE network = :network")
 _START = sa.text(
@@ -57,6 +57,12 @@ _SETTLE_OUTGOING = sa.text(
 _WAITS = sa.text(
     """
     SELECT 1 FROM transfer WHERE payment_id = :payment_id AND class = 'deposit' AND applied_at IS NULL LIMIT 1
+    """
+)
+_IN_TIME = sa.text(
+    """
+    SELECT COALESCE(sum(amount), 0)::text FROM transfer
+     WHERE payment_id = :payment_id AND class = 'deposit' AND block_time <= :expires_at
     """
 )
 _TOTALS = sa.text(
@@ -191,3 +197,9 @@ async def all_applied(connection: AsyncConnection, payment_id: int) -> bool:
     """Tell whether accounts has applied every deposit of a payment."""
     row = (await connection.execute(_WAITS, {"payment_id": payment_id})).first()
     return row is None
+
+
+async def received_in_time(connection: AsyncConnection, payment: Payment) -> int:
+    """Return what a payment received in blocks that were made before it expired."""
+    values = {"payment_id": payment.id, "expires_at": payment.expires_at}
+    return int((await connection.execute(_IN_TIME, values)).scalar_one())

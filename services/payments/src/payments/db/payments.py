@@ -51,7 +51,8 @@ _READ = sa.text(
 _LOCK_DUE = sa.text(
     f"""
     SELECT {_PAYMENT} FROM payment p JOIN wallet w ON w.id = p.wallet_id
-     WHERE p.status = 'waiting' AND (p.received >= p.amount OR p.expires_at <= :chain_time) AND p.id > :after
+     WHERE p.gateway_id = :gateway_id AND p.status = 'waiting'
+       AND (p.received >= p.amount OR p.expires_at <= :chain_time) AND p.id > :after
      ORDER BY p.id LIMIT :limit FOR NO KEY UPDATE OF p SKIP LOCKED
     """
 )
@@ -155,9 +156,11 @@ async def read(connection: AsyncConnection, tenant_id: int, payment_id: int) -> 
     return None if row is None else _payment(row)
 
 
-async def lock_due(connection: AsyncConnection, chain_time: datetime, after: int, limit: int) -> list[Payment]:
-    """Return waiting payments that may be done or late, with ids above `after`, locked."""
-    values = {"chain_time": chain_time, "after": after, "limit": limit}
+async def lock_due(
+    connection: AsyncConnection, gateway_id: str, chain_time: datetime, after: int, limit: int
+) -> list[Payment]:
+    """Return a gateway's waiting payments that may be done or late, with ids above `after`, locked."""
+    values = {"gateway_id": gateway_id, "chain_time": chain_time, "after": after, "limit": limit}
     return [_payment(row) for row in await connection.execute(_LOCK_DUE, values)]
 
 

@@ -24,21 +24,32 @@ _PLAN = sa.text(
     f"""
     INSERT INTO sweep (wallet_id, currency, amount, due_at, created_at, updated_at)
     SELECT w.id, :currency, {_UNSWEPT}, :now, :now, :now FROM wallet w
-     WHERE w.gateway_id = :gateway_id AND w.status = 'received' AND {_UNSWEPT} >= :threshold
+     WHERE w.gateway_id = :gateway_id AND {_UNSWEPT} >= :threshold
+       AND EXISTS (SELECT FROM transfer t WHERE t.wallet_id = w.id AND t.class = 'deposit')
        AND NOT EXISTS (SELECT FROM sweep a WHERE a.wallet_id = w.id AND a.currency = :currency
                           AND a.step <> 'swept')
      ORDER BY w.id LIMIT :limit
     ON CONFLICT DO NOTHING
     """
 )
+_LEFT_IN_WALLET = sa.text(
+    """
+    SELECT (COALESCE((SELECT sum(t.amount) FROM transfer t WHERE t.wallet_id = :wallet_id AND t.class = 'deposit'
+                         AND t.currency = :currency), 0)
+            - COALESCE((SELECT sum(s.amount) FROM sweep s WHERE s.wallet_id = :wallet_id
+                           AND s.currency = :currency AND s.step = 'swept'), 0))::text
+    """
+)
+_LOCK_WALLET = sa.text("SELECT id FROM wallet WHERE id = :wallet_id FOR NO KEY UPDATE")
 _UNSWEPT_OF = sa.text(f"SELECT ({_UNSWEPT})::text FROM wallet w WHERE w.id = :wallet_id")
 _CLAIM = sa.text(
     f"""
     UPDATE sweep s SET due_at = :now + CAST(:lease AS interval)
       FROM wallet w
-     WHERE w.id = s.wallet_id AND w.gateway_id = :gateway_id AND s.id IN (
-           SELECT id FROM sweep WHERE step <> 'swept' AND due_at <= :now
-            ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+     WHERE w.id = s.wallet_id AND s.id IN (
+           SELECT d.id FROM sweep d JOIN wallet x ON x.id = d.wallet_id
+            WHERE d.step <> 'swept' AND d.due_at <= :now AND x.gateway_id = :gateway_id
+            ORDER BY d.due_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
     RETURNING {_SWEEP}
     """
 )
@@ -101,6 +112,16 @@ async def unswept(connection: AsyncConnection, wallet_id: int, currency: str) ->
     """Return what a wallet was credited with and has not sent on, solid."""
     values = {"wallet_id": wallet_id, "currency": currency}
     return int((await connection.execute(_UNSWEPT_OF, values)).scalar_one())
+
+
+async def lock_wallet(connection: AsyncConnection, wallet_id: int, currency: str) -> int:
+    """Lock a wallet; return what arrived in it, applied or not, less what was swept.
+
+    The sum is read after the lock, so a deposit that is being stored is either in it or comes after.
+    """
+    await connection.execute(_LOCK_WALLET, {"wallet_id": wallet_id})
+    values = {"wallet_id": wallet_id, "currency": currency}
+    return int((await connection.execute(_LEFT_IN_WALLET, values)).scalar_one())
 
 
 async def claim_due(

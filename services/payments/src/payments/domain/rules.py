@@ -21,18 +21,19 @@ def classify(*, ours: bool, to_deposit_wallet: bool, to_own_wallet: bool) -> Tra
 
 
 def next_status(
-    payment: Payment, *, all_applied: bool, unswept: int, dust_below: int, chain_time: datetime
+    payment: Payment, *, in_time: int, all_applied: bool, unswept: int, dust_below: int, chain_time: datetime
 ) -> PaymentStatus:
     """Return the status that a waiting payment should have.
 
     Args:
         payment: the payment, waiting.
+        in_time: what it received in blocks that were made before it expired.
         all_applied: accounts has answered `applied` for each of its deposits.
         unswept: what was credited from its wallet and is not solid in the main wallet.
         dust_below: what is less than this is not worth a sweep.
         chain_time: the time of the last scanned block; downtime makes nobody late.
     """
-    if payment.received >= payment.amount:
+    if in_time >= payment.amount:
         done = all_applied and unswept < dust_below
         return PaymentStatus.SUCCESS if done else PaymentStatus.WAITING
     if chain_time >= payment.expires_at:

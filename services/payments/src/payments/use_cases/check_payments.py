@@ -68,7 +68,7 @@ async def finish_payments(parts: Payments, gateway: Gateway) -> int:
             cursor = await chain.cursor(connection, gateway.info.network)
             if cursor is None:
                 return looked
-            due = await payments.lock_due(connection, cursor.time, after, BATCH)
+            due = await payments.lock_due(connection, gateway.info.id, cursor.time, after, BATCH)
             for payment in due:
                 await _finish(parts, connection, payment, cursor.time)
         parts.told()
@@ -82,6 +82,7 @@ async def _finish(parts: Payments, connection: Connection, payment: Payment, cha
     unswept = await sweeps.unswept(connection, payment.wallet_id, payment.currency)
     status = next_status(
         payment,
+        in_time=await chain.received_in_time(connection, payment),
         all_applied=await chain.all_applied(connection, payment.id),
         unswept=unswept,
         dust_below=parts.policy.sweep_threshold,

@@ -25,7 +25,8 @@ async def create_payment(
     Raises:
         InvalidPayment: when the gateway is unknown or does not take the currency.
         UserNotFound: when the tenant has no such user.
-        Unavailable: when accounts can't be asked about a user never seen before.
+        Unavailable: when accounts can't be asked about a user never seen before, or no block was ever scanned
+            and no node answers.
     """
     gateway = parts.gateways.get(gateway_id)
     if gateway is None:
@@ -34,6 +35,7 @@ async def create_payment(
         raise InvalidPayment(f"{gateway_id} takes {gateway.info.currency}, not {money[0]}")
     if not await parts.accounts.user_exists(*owner):
         raise UserNotFound(f"there is no user {owner[1]}")
+    await _begin_scanning(parts, gateway)
     head = await _head_height(gateway)
     for _ in range(TRIES):
         try:
@@ -41,6 +43,21 @@ async def create_payment(
         except WalletTaken:
             continue
     raise Unavailable("the user's wallets are contended; try again")
+
+
+async def _begin_scanning(parts: Payments, gateway: Gateway) -> None:
+    """Place the scan cursor before the first address is given out, so that no deposit lies behind it.
+
+    Raises:
+        NodeUnavailable: when there is no cursor yet and no node answers.
+    """
+    network = gateway.info.network
+    async with parts.database.transaction() as connection:
+        if await chain.cursor(connection, network) is not None:
+            return
+    header = await gateway.chain.solid_head()
+    async with parts.database.transaction() as connection:
+        await chain.start(connection, network, header)
 
 
 async def _head_height(gateway: Gateway) -> int | None:
@@ -65,7 +82,8 @@ async def _store(
             wallet = await payments.insert_wallet(connection, owner, (info.id, info.network), index, address)
         if head is None:  # a new wallet has no older payment whose deposit could be on the way
             cursor = await chain.cursor(connection, info.network)
-            head = cursor.height if cursor else 0
+            assert cursor is not None, "it was placed before"
+            head = cursor.height
         expires_at = now + parts.policy.payment_lifetime
         payment = await payments.insert(connection, wallet, money, head, now, expires_at)
         await outbox.append(connection, [events.status_reached(payment)])

@@ -8,6 +8,7 @@ Each step signs one transaction and stores it before it is sent. The scanner rec
 same bytes are sent again. It is dead only when our own cursor has passed its expiration and no block held it.
 """
 
+import asyncio
 from datetime import timedelta
 
 from common import outbox
@@ -24,7 +25,10 @@ from payments.use_cases.context import Payments
 log = get_logger()
 
 LEASE = timedelta(seconds=60)
-BATCH = 50
+BATCH = 200
+AT_ONCE = 5
+"""Sweeps that take a step at the same time: each asks the node a handful of things."""
+MOST_BATCHES = 200
 BACKOFF_S = (2, 5, 15, 60, 300)
 TIMESTAMP_TRIES = 20
 
@@ -35,15 +39,15 @@ class SweepStuck(Exception):
 
 async def plan_sweeps(parts: Payments, gateway: Gateway) -> int:
     """Begin a sweep for each wallet that owes enough; return how many."""
-    async with parts.database.transaction() as connection:
-        return await sweeps.plan(
-            connection,
-            gateway.info.id,
-            gateway.info.currency,
-            parts.policy.sweep_threshold,
-            parts.clock.now(),
-            BATCH,
-        )
+    info, planned = gateway.info, 0
+    for _ in range(MOST_BATCHES):
+        now, threshold = parts.clock.now(), parts.policy.sweep_threshold
+        async with parts.database.transaction() as connection:
+            new = await sweeps.plan(connection, info.id, info.currency, threshold, now, BATCH)
+        planned += new
+        if new < BATCH:
+            break
+    return planned
 
 
 async def advance_sweeps(parts: Payments, gateway: Gateway, again: timedelta) -> int:
@@ -52,15 +56,23 @@ async def advance_sweeps(parts: Payments, gateway: Gateway, again: timedelta) ->
     Args:
         again: when to look again at a sweep that waits for the chain.
     """
-    async with parts.database.transaction() as connection:
-        now = parts.clock.now()
-        due = await sweeps.claim_due(connection, gateway.info.id, now, LEASE, BATCH)
-    for sweep in due:
-        error = await _try(parts, gateway, sweep)
-        pause = again if error is None else timedelta(seconds=BACKOFF_S[min(sweep.tries, 4)])
+    looked = 0
+    for _ in range(MOST_BATCHES):
         async with parts.database.transaction() as connection:
-            await sweeps.postpone(connection, sweep, parts.clock.now() + pause, error)
-    return len(due)
+            now = parts.clock.now()
+            due = await sweeps.claim_due(connection, gateway.info.id, now, LEASE, AT_ONCE)
+        await asyncio.gather(*(_take_step(parts, gateway, sweep, again) for sweep in due))
+        looked += len(due)
+        if len(due) < AT_ONCE:
+            break
+    return looked
+
+
+async def _take_step(parts: Payments, gateway: Gateway, sweep: Sweep, again: timedelta) -> None:
+    error = await _try(parts, gateway, sweep)
+    pause = again if error is None else timedelta(seconds=BACKOFF_S[min(sweep.tries, len(BACKOFF_S) - 1)])
+    async with parts.database.transaction() as connection:
+        await sweeps.postpone(connection, sweep, parts.clock.now() + pause, error)
 
 
 async def _try(parts: Payments, gateway: Gateway, sweep: Sweep) -> str | None:
@@ -85,10 +97,10 @@ async def _advance(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
         case TxState.SUCCEEDED if outgoing.purpose == "transfer":
             await _finish(parts, sweep, outgoing)
         case TxState.SUCCEEDED:
-            await _back_to_planned(parts, sweep)
-            await _begin_step(parts, gateway, sweep)
+            if await _back_to_planned(parts, sweep, outgoing):
+                await _begin_step(parts, gateway, sweep)
         case TxState.FAILED | TxState.DEAD:
-            await _back_to_planned(parts, sweep)
+            await _back_to_planned(parts, sweep, outgoing)
             raise SweepStuck(f"the {outgoing.purpose} {outgoing.txid} of sweep {sweep.id}: {outgoing.state}")
         case TxState.SENT:
             await _send_again(parts, gateway, outgoing)
@@ -142,10 +154,15 @@ async def _send_again(parts: Payments, gateway: Gateway, outgoing: Outgoing) -> 
     log.debug("sweep.sent_again", txid=outgoing.txid, node=words)
 
 
-async def _back_to_planned(parts: Payments, sweep: Sweep) -> None:
+async def _back_to_planned(parts: Payments, sweep: Sweep, outgoing: Outgoing) -> bool:
+    """Undo the step that `outgoing` was; False when another process went on meanwhile."""
     async with parts.database.transaction() as connection:
         current = await sweeps.lock(connection, sweep.id)
+        newest = await sweeps.last_outgoing(connection, sweep.id)
+        if current.step is not sweep.step or newest is None or newest.id != outgoing.id:
+            return False
         await sweeps.set_step(connection, current, Step.PLANNED, current.amount, parts.clock.now())
+    return True
 
 
 async def _finish(parts: Payments, sweep: Sweep, outgoing: Outgoing) -> None:
@@ -162,6 +179,6 @@ async def _finish(parts: Payments, sweep: Sweep, outgoing: Outgoing) -> None:
 
 
 async def _update_wallet(connection: Connection, sweep: Sweep) -> None:
-    left = await sweeps.unswept(connection, sweep.wallet_id, sweep.currency)
+    left = await sweeps.lock_wallet(connection, sweep.wallet_id, sweep.currency)
     status = "transferred" if left <= 0 else "received"
     await payments.set_wallet_status(connection, sweep.wallet_id, status)
