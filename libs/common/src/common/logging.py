@@ -58,7 +58,6 @@ def configure(service: str, *, json: bool, sentry_dsn: str | None) -> None:
     if sentry_dsn:
         sentry_sdk.init(
             dsn=sentry_dsn,
-            send_default_pii=False,
             max_request_body_size="never",
             include_local_variables=False,  # a frame of the signer holds a key, one of `run` all settings
         )
