@@ -49,7 +49,10 @@ def _clean(text: str) -> str:
 Id = Annotated[int, Path(ge=1, le=ids.MAX_ID)]
 """An id in a path."""
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_clean)]
+PossiblyEmpty = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_clean)]
+"""Text that PostgreSQL can hold."""
+
+Text = Annotated[PossiblyEmpty, StringConstraints(min_length=1)]
 """Text that PostgreSQL can hold, not empty."""
 
 

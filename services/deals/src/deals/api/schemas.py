@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringCons
 
 from common.ids import MAX_ID
 from common.money import Amount, Currency
-from common.web import Body, Text
+from common.web import Body, PossiblyEmpty, Text
 from deals.domain.model import Action, Command, Deal, Status
 from deals.domain.transitions import PUBLIC_ACTIONS
 
@@ -16,7 +16,7 @@ LAST_YEAR = 9000
 
 IdField = Annotated[int, Field(ge=1, le=MAX_ID)]
 Title = Annotated[Text, StringConstraints(max_length=200)]
-Description = Annotated[Text, StringConstraints(max_length=10_000)]
+Description = Annotated[PossiblyEmpty, StringConstraints(max_length=10_000)]
 
 
 def _in_utc(moment: datetime) -> datetime:
