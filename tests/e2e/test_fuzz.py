@@ -1,5 +1,7 @@
 """Whatever fits or does not fit the OpenAPI descriptions, there is never a 5xx."""
 
+from typing import Any
+
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case
@@ -23,7 +25,7 @@ fuzz = settings(
 )
 
 
-def check(system: System, case: Case) -> None:
+def check(system: System, case: "Case[Any]") -> None:
     """Call the gateway and look at the answer."""
     headers = {"Authorization": f"Bearer {system.environment['ARBITER_API_KEY']}"}
     answer = case.call(base_url=system.environment["GATEWAY_URL"], headers=headers, timeout=30)
@@ -34,17 +36,17 @@ def check(system: System, case: Case) -> None:
 
 @accounts.parametrize()
 @fuzz
-def test_accounts(case: Case, system: System) -> None:
+def test_accounts(case: "Case[Any]", system: System) -> None:
     check(system, case)
 
 
 @deals.parametrize()
 @fuzz
-def test_deals(case: Case, system: System) -> None:
+def test_deals(case: "Case[Any]", system: System) -> None:
     check(system, case)
 
 
 @payments.parametrize()
 @fuzz
-def test_payments(case: Case, system: System) -> None:
+def test_payments(case: "Case[Any]", system: System) -> None:
     check(system, case)
