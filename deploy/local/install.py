@@ -44,8 +44,22 @@ def make_venv(venv: Path) -> None:
 
 def install(command: "list[str]", total: int) -> None:
     """Run pip and tell each package by its name; show all of its words when it fails."""
-    words, seen = [], set()
+    words: "list[str]" = []
+    seen: "set[str]" = set()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        tell(child, words, seen, total)
+        code = child.wait()
+    finally:
+        child.kill()
+    if code != 0:
+        sys.exit("".join(words[-40:]) + "error: pip could not install the packages")
+    if sys.stdout.isatty():
+        sys.stdout.write("\r\033[K")
+
+
+def tell(child: "subprocess.Popen[str]", words: "list[str]", seen: "set[str]", total: int) -> None:
+    """Read pip's words and tell each package once."""
     assert child.stdout is not None
     for line in child.stdout:
         words.append(line)
@@ -57,10 +71,6 @@ def install(command: "list[str]", total: int) -> None:
             show(f"[{len(seen):3}/{total}] {name}")
         elif line.startswith(("Installing collected", "Building")):
             show("unpacking")
-    if child.wait() != 0:
-        sys.exit("".join(words[-40:]) + "error: pip could not install the packages")
-    if sys.stdout.isatty():
-        sys.stdout.write("\r\033[K")
 
 
 def show(text: str) -> None:
@@ -73,4 +83,7 @@ def show(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; the next call goes on with the installation")

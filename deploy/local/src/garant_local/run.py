@@ -15,6 +15,8 @@ from garant_local.supervisor import EXIT_BAD_SETTING, Console, StartError, Super
 
 def run() -> int:
     """Run until a signal; return the exit code: 0, 1 when something failed, 2 for a wrong setting."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # until the loop has handlers of its own
     try:
         settings = read_settings(os.environ)
         prepare_data(settings)
@@ -29,6 +31,9 @@ def run() -> int:
     except StartError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
+    except KeyboardInterrupt:
+        print("garant: stopped before anything was started", flush=True)
+        return 0
 
 
 async def _run(stack: Stack) -> int:

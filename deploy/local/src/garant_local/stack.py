@@ -183,7 +183,12 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT_S)
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         if process.returncode != 0:
             raise StartError(f"python -m {service} {' '.join(arguments)}: {err.decode().strip()}")
         return out.decode()

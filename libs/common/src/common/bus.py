@@ -211,5 +211,9 @@ class Bus:
         await self.closed.wait()
 
     async def close(self) -> None:
-        """Close the connection; nothing is waited for."""
-        await self._client.close()
+        """Close the connection, also while the broker is away."""
+        try:
+            async with asyncio.timeout(2):
+                await self._client.close()
+        except Exception as error:  # nats-py writes to a transport that is gone already
+            log.info("nats.closed_while_away", error=repr(error))
