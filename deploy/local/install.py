@@ -44,8 +44,8 @@ def make_venv(venv: Path) -> None:
 
 def install(command: "list[str]", total: int) -> None:
     """Run pip and tell each package by its name; show all of its words when it fails."""
-    words: "list[str]" = []
-    seen: "set[str]" = set()
+    words: list[str] = []
+    seen: set[str] = set()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         tell(child, words, seen, total)
