@@ -6,6 +6,7 @@ Needs nothing but the standard library, and runs before anything is installed.
 """
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -83,6 +84,7 @@ def show(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except KeyboardInterrupt:

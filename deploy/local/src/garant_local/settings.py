@@ -1,10 +1,12 @@
 """What a person can set for `make run`; each error names the variable."""
 
+import fcntl
 import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parents[4]
 """The repository."""
@@ -47,7 +49,7 @@ def read_settings(environment: Mapping[str, str]) -> LocalSettings:
     ports: dict[str, int] = {}
     for process, (variable, default) in PORTS.items():
         text = environment.get(variable, "") or str(default)
-        if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 65535:
             raise SettingError(f"{variable}={text!r} is not a port; use a number from 1 to 65535")
         for other, port in ports.items():
             if port == int(text):
@@ -86,7 +88,7 @@ def prepare_data(settings: LocalSettings) -> None:
     """
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
-        (settings.data / "log").mkdir(exist_ok=True)
+        (settings.data / "log").mkdir(mode=0o700, exist_ok=True)
         marker = settings.data / ".garant-data"
         marker.write_text("Garant keeps its data here; `make clean` removes this folder.\n")
         if not os.access(settings.data, os.W_OK | os.X_OK):
@@ -94,3 +96,20 @@ def prepare_data(settings: LocalSettings) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise SettingError(f"the data folder GARANT_DATA={settings.data} can't be written: {reason}") from error
+
+
+def lock_data(settings: LocalSettings) -> IO[str]:
+    """Take the data folder for this process, until the returned file is closed.
+
+    Raises:
+        SettingError: when another run has it: two would damage each other's data.
+    """
+    lock = (settings.data / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise SettingError(
+            f"another run uses the data folder GARANT_DATA={settings.data}; stop it or set GARANT_DATA"
+        ) from error
+    return lock

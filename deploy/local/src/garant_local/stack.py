@@ -45,18 +45,24 @@ class Stack:
             Nats(settings.data, settings.ports["nats"], secrets["nats"]),
         )
 
-    async def start(self, supervisor: Supervisor) -> None:
-        """Start everything; return when all of it is ready."""
+    async def start(self, supervisor: Supervisor, tell: Callable[[str], None]) -> None:
+        """Start everything, telling each step; return when all of it is ready."""
         await asyncio.gather(*(supervisor.start(spec) for spec in self._servers()))
         await self.postgres.provision({database(s): self.secrets[s] for s in SERVICES})
         for service in SERVICES:
+            tell(f"migrating the database of {service}")
             await asyncio.to_thread(
                 upgrade,
                 ROOT / "services" / service / "migrations",
                 self.postgres.url(database(service)),
             )
-        await self._create_keys()
-        await self._create_wallets()
+        if "keys" not in self.secrets:
+            tell("creating two tenants and their API keys")
+            await self._create_keys()
+        if "wallets" not in self.secrets:
+            tell("creating the wallets' seed and funding the fuel wallet")
+            await self._create_wallets()
+        tell("starting the services and the gateway")
         await asyncio.gather(
             *(supervisor.start(self._service(s)) for s in SERVICES),
             supervisor.start(self._gateway()),
@@ -77,6 +83,7 @@ class Stack:
                 "tron",
                 [sys.executable, "-m", "tron_sandbox", *self._sandbox_arguments()],
                 answers(self.base_url("tron") + "/wallet/getnowblock"),
+                stop_order=SERVERS_STOP_LAST,
             ),
         ]
 
@@ -140,9 +147,7 @@ class Stack:
         }
 
     async def _create_keys(self) -> None:
-        """Create two tenants and their keys the first time; a key can't be shown twice, so it is kept."""
-        if "keys" in self.secrets:
-            return
+        """Create two tenants and their keys; a key can't be shown twice, so it is kept."""
         first = (await self._command("accounts", "create-tenant", "--name", "development")).strip()
         other = (await self._command("accounts", "create-tenant", "--name", "other")).strip()
         keys = {}
@@ -158,9 +163,7 @@ class Stack:
         store_secrets(self.settings.data, self.secrets)
 
     async def _create_wallets(self) -> None:
-        """Make the seed the first time, and give the fuel wallet TRX and the main wallet a unit of USDT."""
-        if "wallets" in self.secrets:
-            return
+        """Make the seed, and give the fuel wallet TRX and the main wallet a unit of USDT."""
         write_private(self.settings.data / "seed.key", self.secrets["seed_key"] + "\n")
         made = json.loads(await self._command("payments", "create-seed"))
         url = self.base_url("tron") + "/admin/faucet"
@@ -199,7 +202,7 @@ class Stack:
             "GATEWAY_URL": self.base_url("gateway"),
             **self.secrets["keys"],
             "TRON_NODE_URL": self.base_url("tron"),
-            "TRON_MAIN_WALLET": self.secrets["wallets"]["main_wallet"],
+            "TRON_MAIN_WALLET": os.environ.get("TRON_MAIN_WALLET") or self.secrets["wallets"]["main_wallet"],
             "NATS_URL": self.nats.url,
             **{f"{s.upper()}_DATABASE_URL": self.postgres.url(database(s)) for s in SERVICES},
         }

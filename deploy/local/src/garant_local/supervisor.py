@@ -204,10 +204,13 @@ class Supervisor:
             began = time.monotonic()
             code = await process.ended()
             pause_s = 0.5 if time.monotonic() - began > 30 else min(pause_s * 2, 15)
-            self._console.line("garant", f"{name} died (exit code {code}); it is started again in {pause_s:.0f} s")
+            self._console.line("garant", f"{name} died (exit code {code}); it is started again in {pause_s:g} s")
             self._console.line("garant", f"the end of its log:\n{process.tail()}")
             await asyncio.sleep(pause_s)
             await process.start()
+            with contextlib.suppress(StartError, SettingError):  # the next turn tells why it died
+                await process.until_ready()
+                self._console.line("garant", f"{name} is up again")
 
     async def stop(self) -> None:
         """Stop everything, in order."""

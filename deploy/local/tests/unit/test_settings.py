@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from garant_local.secrets import load_secrets, write_private
-from garant_local.settings import PORTS, SettingError, check_ports, prepare_data, read_settings
+from garant_local.settings import PORTS, SettingError, check_ports, lock_data, prepare_data, read_settings
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -17,7 +17,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("variable", [variable for variable, _ in PORTS.values()])
-@pytest.mark.parametrize("value", ["banana", "0", "-1", "65536", "8000.5", " "])
+@pytest.mark.parametrize("value", ["banana", "0", "-1", "65536", "8000.5", " ", "٨٠٠٠"])
 def test_a_port_that_is_none_names_its_variable(variable: str, value: str) -> None:
     with pytest.raises(SettingError, match=variable):
         read_settings({variable: value})
@@ -42,6 +42,13 @@ def test_a_data_folder_that_cannot_be_made_names_the_variable(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingError, match="GARANT_DATA"):
         prepare_data(read_settings({"GARANT_DATA": str(tmp_path / "file" / "below")}))
+
+
+def test_a_data_folder_in_use_names_the_variable(tmp_path: Path) -> None:
+    settings = read_settings({"GARANT_DATA": str(tmp_path)})
+    with lock_data(settings), pytest.raises(SettingError, match=r"another run .*GARANT_DATA"):
+        lock_data(settings)
+    lock_data(settings).close()
 
 
 def test_secrets_are_made_once_and_readable_by_us_alone(tmp_path: Path) -> None:

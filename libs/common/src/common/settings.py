@@ -1,10 +1,14 @@
 """Settings come from the environment; a broken one is one clear line that names the variable."""
 
+import ipaddress
 import sys
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.money import Currencies
 
 EXIT_BAD_SETTING = 2
 
@@ -20,20 +24,37 @@ Secret = Annotated[str, Field(min_length=16)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def _currencies(value: str) -> str:
+    Currencies.parse(value)
+    return value
+
+
+def _dsn(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.username or not parts.hostname:
+        raise ValueError("must be the DSN of a Sentry project, https://key@host/project")
+    return value
+
+
+def _address(value: str) -> str:
+    ipaddress.ip_address(value)
+    return value
+
+
 class ServiceSettings(BaseSettings):
     """What every service is told."""
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
 
-    host: str = "127.0.0.1"
+    listen_address: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
     nats_url: str = "nats://127.0.0.1:4222"
     log_json: bool = False
-    sentry_dsn: str | None = None
+    sentry_dsn: Annotated[str, AfterValidator(_dsn)] | None = None
     service_credential: Secret
     """Our own secret, by which the other services know us."""
     service_callers: dict[str, Secret]
     """JSON: the name and the secret of each service that may call our internal endpoints."""
-    currencies: str = "USDT:6"
+    currencies: Annotated[str, AfterValidator(_currencies)] = "USDT:6"
 
 
 Settings = TypeVar("Settings", bound=BaseSettings)

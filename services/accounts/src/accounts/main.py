@@ -57,7 +57,7 @@ async def run(mode: str) -> None:
         work: list[Work] = [bus.until_closed]
         if mode != "api":
             work += [relay.run, payments_received(bus, database, ledger)]
-        await serve(app, settings.host, settings.accounts_port, work)
+        await serve(app, settings.listen_address, settings.accounts_port, work)
 
 
 def command_database() -> Database:

@@ -86,7 +86,7 @@ async def run() -> None:
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
             await runner.setup()
             try:
-                await web.TCPSite(runner, settings.host, settings.chat_port).start()
+                await web.TCPSite(runner, settings.listen_address, settings.chat_port).start()
                 await stop.wait()
             finally:
                 await runner.cleanup()

@@ -66,7 +66,7 @@ async def run(mode: str) -> None:
         work: list[Work] = [bus.until_closed]
         if mode != "api":
             work += [relay.run, balances_credited(bus, money), *timers(money, funding_wanted)]
-        await serve(app, settings.host, settings.deals_port, work)
+        await serve(app, settings.listen_address, settings.deals_port, work)
 
 
 def migrate() -> None:

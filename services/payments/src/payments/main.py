@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 
 from fastapi import FastAPI
-from tronpy.keys import is_base58check_address
 
 from common import logging
 from common.auth import CachedVerifier
@@ -83,9 +82,6 @@ def build_gateway(
 ) -> tuple[TronUsdt, LocalSigner, TronNode]:
     """Wire the gateway, its signer and its node."""
     main_address = main_wallet or stored.main_address
-    for setting, address in (("TRON_MAIN_WALLET", main_address), ("TRON_USDT_CONTRACT", token)):
-        if not is_base58check_address(address):
-            raise _refuse(f"the setting {setting} is no Tron address: its checksum is wrong")
     node = TronNode(node_url, token)
     addresses = DepositAddresses(stored.deposit_xpub)
     gateway = TronUsdt(node, addresses, main_address, stored.fuel_address, token)
@@ -152,7 +148,7 @@ async def run(mode: str) -> None:
         if mode != "api":
             work += [relay.run, balances_credited(bus, parts)]
             work += timers(parts, settings.tron_scan_interval_s, settings.payments_check_interval_s)
-        await serve(app, settings.host, settings.payments_port, work)
+        await serve(app, settings.listen_address, settings.payments_port, work)
 
 
 def migrate() -> None:

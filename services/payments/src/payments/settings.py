@@ -1,12 +1,23 @@
 """The settings of payments."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from tronpy.keys import is_base58check_address
 
 from common.settings import Port, PostgresUrl, ServiceSettings
 
 USDT_MAINNET = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
+
+
+def _tron_address(value: str) -> str:
+    if not is_base58check_address(value):
+        raise ValueError("is no Tron address, or its checksum is wrong")
+    return value
+
+
+TronAddress = Annotated[str, AfterValidator(_tron_address)]
 
 
 class PaymentsSettings(ServiceSettings):
@@ -17,8 +28,8 @@ class PaymentsSettings(ServiceSettings):
     accounts_url: str = "http://127.0.0.1:8001"
     database_pool_size: int = Field(default=10, ge=2, le=100)
     tron_node_url: str = "http://127.0.0.1:9090"
-    tron_usdt_contract: str = Field(default=USDT_MAINNET, min_length=34, max_length=34)
-    tron_main_wallet: str | None = Field(default=None, min_length=34, max_length=34)
+    tron_usdt_contract: TronAddress = USDT_MAINNET
+    tron_main_wallet: TronAddress | None = None
     """Where sweeps go; the seed's own main wallet where it is not set."""
     payments_seed_key_file: Path
     """A file with 32 bytes in hex: the AES-256 key that the seed is encrypted with."""
