@@ -11,6 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from chat.api import rooms
 from support.chatting import ChatHouse, Refused, build_chat
 from support.house import House
 
@@ -167,7 +168,11 @@ async def test_one_clients_messages_keep_their_order(chat_house: ChatHouse) -> N
     assert reader.seqs == list(range(1, 301))
 
 
-async def test_joining_under_fire_loses_doubles_and_reorders_nothing(chat_house: ChatHouse) -> None:
+@pytest.mark.parametrize("gate", [rooms.MAX_GATE, 1])
+async def test_joining_under_fire_loses_doubles_and_reorders_nothing(
+    chat_house: ChatHouse, gate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "MAX_GATE", gate)
     chat_id, alice, bob, _ = await chat_house.chat()
     writers = [await chat_house.listen(chat_id) for _ in range(2)]
     stop = asyncio.Event()

@@ -17,7 +17,7 @@ from common.logging import get_logger
 
 log = get_logger()
 
-MAX_GATE = 10_000
+MAX_GATE = 1_000
 MAX_WAITING_PACKETS = 500
 """Live messages that may wait for a client who does not read; then it is cut off."""
 DRAIN_TIMEOUT_S = 30.0
@@ -100,23 +100,34 @@ class Rooms:
             TimeoutError: when the client does not read its history.
         """
         gate = self._gates[chat_id][sid] = deque(maxlen=MAX_GATE)
-        sent = 0
+        sent, complete = 0, False
         try:
-            async for chunk in self._history(chat_id, 0):
-                for message in chunk:
-                    await self._send(sid, message)
-                sent = chunk[-1].seq
-                await asyncio.wait_for(self._clients.drained(sid), DRAIN_TIMEOUT_S)
-            while gate:
-                message = gate.popleft()
-                if message.seq > sent:
-                    await self._send(sid, message)
-                    sent = message.seq
+            while not complete:
+                async for chunk in self._history(chat_id, sent):
+                    for message in chunk:
+                        await self._send(sid, message)
+                    sent = chunk[-1].seq
+                    await asyncio.wait_for(self._clients.drained(sid), DRAIN_TIMEOUT_S)
+                sent, complete = await self._drain(sid, gate, sent)
             # No await between the empty gate and the room: nothing is broadcast in between.
             self._last_sent[chat_id][sid] = sent
             await self._clients.enter_room(sid, str(chat_id))
         finally:
             _remove(self._gates, chat_id, sid)
+
+    async def _drain(self, sid: str, gate: deque[Message], sent: int) -> tuple[int, bool]:
+        """Send what the gate holds; return the last `seq` sent, and False when the gate had run over.
+
+        What a full gate dropped is in the database: the history is read on from there.
+        """
+        while gate:
+            message = gate.popleft()
+            if message.seq > sent + 1:
+                return sent, False
+            if message.seq > sent:
+                await self._send(sid, message)
+                sent = message.seq
+        return sent, True
 
     async def _send(self, sid: str, message: Message) -> None:
         await self._clients.emit("message", message.shown(), to=sid)

@@ -81,9 +81,6 @@ _LAST_OUTGOING = sa.text(
 _BURY = sa.text("UPDATE outgoing SET state = 'dead' WHERE id = :id AND state = 'sent'")
 
 
-_HURRY = sa.text("UPDATE sweep SET due_at = now() WHERE step <> 'swept'")
-
-
 class TxidTaken(Exception):
     """A transaction with this id exists: sign again with another timestamp."""
 
@@ -190,8 +187,3 @@ async def last_outgoing(connection: AsyncConnection, sweep_id: int) -> Outgoing 
 async def bury(connection: AsyncConnection, outgoing: Outgoing) -> None:
     """Note that a transaction can't come into a block any more."""
     await connection.execute(_BURY, {"id": outgoing.id})
-
-
-async def hurry(connection: AsyncConnection) -> None:
-    """Make every active sweep due now."""
-    await connection.execute(_HURRY)
