@@ -105,6 +105,9 @@ def parse_json(body: bytes) -> Any:
         raise ValueError(f"{name} is not JSON")
 
     try:
+        # orjson bounds the depth by itself. The standard parser's bound is the interpreter's recursion limit,
+        # which an import may raise (py-evm does) until a nested body overflows the C stack.
+        orjson.loads(body)
         return json.loads(body, parse_float=Decimal, parse_constant=refuse)
     except (ValueError, RecursionError, ArithmeticError) as error:
         raise InvalidInput(f"the body is not valid JSON: {error}") from error

@@ -12,6 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chat.api import rooms
+from chat.db import messages
+from chat.domain.model import Chat, Draft, Message, Role
+from chat.use_cases.store_messages import Writer
+from common.clock import SystemClock
 from support.chatting import ChatHouse, Refused, build_chat
 from support.house import House
 
@@ -245,6 +249,23 @@ async def test_what_was_committed_without_a_broadcast_is_sent_before_the_next(ch
 
     assert (await listener.say(alice, "three"))["seq"] == 3
     assert await listener.until(3) == [1, 2, 3]
+
+
+async def test_a_failed_broadcast_strands_nobody(chat_house: ChatHouse) -> None:
+    alice, bob = 1, 2
+    chat = Chat(uuid4(), 7, 1, alice, bob)
+    async with chat_house.database.transaction() as connection:
+        await messages.insert_chat(connection, chat)
+
+    async def fail(_: Message) -> None:
+        raise OSError("the history could not be read")
+
+    writer = Writer(chat_house.database, SystemClock(), fail, lambda: None)
+    drafts = [Draft(chat, alice, Role.CUSTOMER, str(number)) for number in range(5)]
+
+    stored = await asyncio.wait_for(asyncio.gather(*(writer.store(draft) for draft in drafts)), 10)
+
+    assert [message.seq for message in stored] == [1, 2, 3, 4, 5]
 
 
 async def test_a_reader_that_stops_reading_is_cut_off_and_costs_the_others_nothing(

@@ -3,7 +3,6 @@
 import sys
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -15,7 +14,7 @@ from common.clock import SystemClock
 from common.db import Database
 from common.internal import InternalClient, RemoteKeys
 from common.migrate import upgrade
-from common.money import Currencies
+from common.money import AmountError, Currencies
 from common.outbox import Relay
 from common.runner import Work, serve
 from common.settings import EXIT_BAD_SETTING, load
@@ -57,9 +56,9 @@ def _policy(settings: PaymentsSettings, currencies: Currencies) -> Policy:
     if usdt is None:
         raise _refuse("the setting CURRENCIES must name USDT, which the gateway tron_usdt takes")
     try:
-        threshold = usdt.to_units(Decimal(settings.sweep_threshold))
-    except (ValueError, ArithmeticError) as error:
-        raise _refuse("the setting SWEEP_THRESHOLD is not an amount of USDT") from error
+        threshold = usdt.to_units(settings.sweep_threshold)
+    except AmountError as error:
+        raise _refuse(f"the setting SWEEP_THRESHOLD is not valid: {error}") from error
     lifetime = timedelta(seconds=settings.payment_lifetime_s)
     return Policy(lifetime, threshold, settings.sweep_fee_cap_sun)
 

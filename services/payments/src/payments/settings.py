@@ -1,11 +1,13 @@
 """The settings of payments."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from tronpy.keys import is_base58check_address
 
+from common.money import Amount
 from common.settings import Port, PostgresUrl, ServiceSettings
 
 USDT_MAINNET = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
@@ -36,7 +38,7 @@ class PaymentsSettings(ServiceSettings):
     tron_scan_interval_s: float = Field(default=3.0, gt=0, le=60)
     payments_check_interval_s: float = Field(default=60.0, gt=0, le=3600)
     payment_lifetime_s: int = Field(default=3600, ge=10, le=30 * 86_400)
-    sweep_threshold: str = "1"
+    sweep_threshold: Amount = Decimal(1)
     """In whole USDT: less stays in the wallet as dust."""
     sweep_fee_cap_sun: int = Field(default=30_000_000, ge=1)
     """The most that one sweep may burn."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -248,7 +248,14 @@ async def test_a_late_payment_stays_expired_and_the_money_is_credited(
         await check_payments(parts_of(house), AT_ONCE)
         return str((await read(house, payment))["status"])
 
-    await asyncio.sleep(0.06)  # the payment's lifetime, which the chain's clock must pass
+    expires_ms = datetime.fromisoformat(payment["expires_at"]).timestamp() * 1000
+
+    async def chain_time_ms() -> int:
+        await node.mine()
+        head = await node.ask("wallet/getnowblock")
+        return int(head["block_header"]["raw_data"]["timestamp"])
+
+    await eventually(chain_time_ms, lambda now: now > expires_ms)
     await node.admin("faucet", address=wallet(payment), usdt="30")  # before any check saw it expire
     await eventually(chain_passes, lambda status: status == "expired")
     await sweep_through(house, node)

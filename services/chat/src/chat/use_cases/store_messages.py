@@ -15,7 +15,7 @@ from common import outbox
 from common.clock import Clock
 from common.db import FAILURES, Database
 from common.errors import Unavailable
-from common.logging import get_logger
+from common.logging import get_logger, report
 
 log = get_logger()
 
@@ -70,9 +70,17 @@ class Writer:
                 continue
             self._told()
             for waiting, message in zip(batch, stored, strict=True):
-                await self._broadcast(message)
+                await self._tell(message)
                 if not waiting.answer.done():
                     waiting.answer.set_result(message)
+
+    async def _tell(self, message: Message) -> None:
+        """Broadcast a committed message; a failure is told and leaves a gap, which the next broadcast fills."""
+        try:
+            await self._broadcast(message)
+        except Exception as error:
+            log.error("chat.broadcast_failed", chat_id=str(message.chat_id), seq=message.seq, error=repr(error))
+            report(error)
 
     async def _store_batch(self, drafts: list[Draft]) -> list[Message]:
         async with self._database.transaction() as connection:
