@@ -41,10 +41,14 @@ def _address(value: str) -> str:
     return value
 
 
-class ServiceSettings(BaseSettings):
-    """What every service is told."""
+class CommandSettings(BaseSettings):
+    """What a command is told: each service adds its database."""
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
+
+
+class ServiceSettings(CommandSettings):
+    """What every service is told."""
 
     listen_address: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
     nats_url: str = "nats://127.0.0.1:4222"

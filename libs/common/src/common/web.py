@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -30,6 +30,7 @@ from common.errors import (
     problem,
 )
 from common.logging import get_logger, report
+from common.money import Currencies
 
 log = get_logger()
 
@@ -72,6 +73,15 @@ class Problem(BaseModel):
     detail: str
 
     model_config = ConfigDict(extra="allow")
+
+
+def _currencies(request: Request) -> Currencies:
+    currencies: Currencies = request.app.state.currencies
+    return currencies
+
+
+Configured = Annotated[Currencies, Depends(_currencies)]
+"""The configured currencies, which `main` puts into the application's state."""
 
 
 def answers(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from accounts.api import internal, public
 from accounts.consumers.events import payments_received
-from accounts.settings import AccountsSettings, CommandSettings
+from accounts.settings import AccountsCommandSettings, AccountsSettings
 from accounts.use_cases.manage_keys import LocalKeys
 from accounts.use_cases.post_operations import Ledger
 from common import logging
@@ -62,5 +62,5 @@ async def run(mode: str) -> None:
 
 def command_database() -> Database:
     """Return the database for a command."""
-    settings = load(CommandSettings)
+    settings = load(AccountsCommandSettings)
     return Database(settings.accounts_database_url, "accounts-command", 2)

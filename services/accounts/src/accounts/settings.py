@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from common.settings import Port, PostgresUrl, ServiceSettings
+from common.settings import CommandSettings, Port, PostgresUrl, ServiceSettings
 
 
 class AccountsSettings(ServiceSettings):
@@ -13,9 +13,7 @@ class AccountsSettings(ServiceSettings):
     database_pool_size: int = Field(default=10, ge=2, le=100)
 
 
-class CommandSettings(ServiceSettings):
+class AccountsCommandSettings(CommandSettings):
     """What the commands need: the database alone."""
 
-    service_credential: str = ""
-    service_callers: dict[str, str] = Field(default_factory=dict)
     accounts_database_url: PostgresUrl

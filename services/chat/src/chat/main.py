@@ -13,7 +13,7 @@ from chat.api.rooms import Rooms
 from chat.api.sockets import Server, Sockets
 from chat.domain.model import Admission
 from chat.domain.ports import Deals, Tokens
-from chat.settings import ChatSettings, MigrateSettings
+from chat.settings import ChatCommandSettings, ChatSettings
 from chat.use_cases.admit import admit
 from chat.use_cases.read_history import read_history
 from chat.use_cases.store_messages import Writer
@@ -96,4 +96,4 @@ async def run() -> None:
 
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    upgrade(MIGRATIONS, load(MigrateSettings).chat_database_url)
+    upgrade(MIGRATIONS, load(ChatCommandSettings).chat_database_url)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from common.settings import Port, PostgresUrl, ServiceSettings
+from common.settings import CommandSettings, Port, PostgresUrl, ServiceSettings
 
 
 class ChatSettings(ServiceSettings):
@@ -22,9 +22,7 @@ class ChatSettings(ServiceSettings):
     database_pool_size: int = Field(default=10, ge=2, le=100)
 
 
-class MigrateSettings(ServiceSettings):
+class ChatCommandSettings(CommandSettings):
     """What a migration needs: the database alone."""
 
-    service_credential: str = ""
-    service_callers: dict[str, str] = Field(default_factory=dict)
     chat_database_url: PostgresUrl

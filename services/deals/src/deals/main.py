@@ -23,7 +23,7 @@ from deals.adapters.tokens import Ed25519Signer
 from deals.api import internal, public
 from deals.consumers.events import balances_credited
 from deals.jobs.timers import timers
-from deals.settings import DealsSettings, MigrateSettings
+from deals.settings import DealsCommandSettings, DealsSettings
 from deals.use_cases.settle_commands import Money
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
@@ -71,4 +71,4 @@ async def run(mode: str) -> None:
 
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    upgrade(MIGRATIONS, load(MigrateSettings).deals_database_url)
+    upgrade(MIGRATIONS, load(DealsCommandSettings).deals_database_url)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from common.settings import Port, PostgresUrl, ServiceSettings
+from common.settings import CommandSettings, Port, PostgresUrl, ServiceSettings
 
 
 class DealsSettings(ServiceSettings):
@@ -18,9 +18,7 @@ class DealsSettings(ServiceSettings):
     database_pool_size: int = Field(default=10, ge=2, le=100)
 
 
-class MigrateSettings(ServiceSettings):
+class DealsCommandSettings(CommandSettings):
     """What a migration needs: the database alone."""
 
-    service_credential: str = ""
-    service_callers: dict[str, str] = Field(default_factory=dict)
     deals_database_url: PostgresUrl

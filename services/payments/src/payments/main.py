@@ -28,7 +28,7 @@ from payments.api import internal, public
 from payments.consumers.events import balances_credited
 from payments.domain.model import StoredSeed
 from payments.jobs.timers import timers
-from payments.settings import CommandSettings, PaymentsSettings
+from payments.settings import PaymentsCommandSettings, PaymentsSettings
 from payments.use_cases.context import Payments, Policy
 from payments.use_cases.manage_seed import create_seed, read_seed
 
@@ -152,12 +152,12 @@ async def run(mode: str) -> None:
 
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    upgrade(MIGRATIONS, load(CommandSettings).payments_database_url)
+    upgrade(MIGRATIONS, load(PaymentsCommandSettings).payments_database_url)
 
 
 async def make_seed() -> tuple[StoredSeed, str | None]:
     """Make the seed unless there is one; return it, and the words of a new one."""
-    settings = load(CommandSettings)
+    settings = load(PaymentsCommandSettings)
     if settings.payments_seed_key_file is None:
         raise _refuse("the setting PAYMENTS_SEED_KEY_FILE is not set")
     try:

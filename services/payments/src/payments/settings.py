@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from tronpy.keys import is_base58check_address
 
 from common.money import Amount
-from common.settings import Port, PostgresUrl, ServiceSettings
+from common.settings import CommandSettings, Port, PostgresUrl, ServiceSettings
 
 USDT_MAINNET = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
 
@@ -44,10 +44,8 @@ class PaymentsSettings(ServiceSettings):
     """The most that one sweep may burn."""
 
 
-class CommandSettings(ServiceSettings):
+class PaymentsCommandSettings(CommandSettings):
     """What the commands need."""
 
-    service_credential: str = ""
-    service_callers: dict[str, str] = Field(default_factory=dict)
     payments_database_url: PostgresUrl
     payments_seed_key_file: Path | None = None

@@ -10,8 +10,7 @@ from accounts.use_cases import read_users
 from accounts.use_cases.upsert_user import upsert_user
 from common.auth import Principal, require
 from common.db import Database
-from common.money import Currencies
-from common.web import Id, answers, router
+from common.web import Configured, Id, answers, router
 
 routes = router(prefix="/api/v1/user", tags=["users"])
 
@@ -24,13 +23,7 @@ def _database(request: Request) -> Database:
     return database
 
 
-def _currencies(request: Request) -> Currencies:
-    currencies: Currencies = request.app.state.currencies
-    return currencies
-
-
 Db = Annotated[Database, Depends(_database)]
-Configured = Annotated[Currencies, Depends(_currencies)]
 
 
 @routes.post("", responses=answers())

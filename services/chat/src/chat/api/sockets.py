@@ -14,7 +14,7 @@ from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from chat.api.rooms import Rooms
-from chat.domain.errors import MessageIgnored, NotAdmitted
+from chat.domain.errors import NotAdmitted
 from chat.domain.model import Admission, Draft, Message, draft
 from common.errors import ServiceError
 from common.ids import bind_request_id
@@ -177,8 +177,6 @@ class Sockets:
         try:
             written = draft(await self._admission(sid), payload[0] if payload else None)
             stored = await self._store(written)
-        except MessageIgnored as error:
-            return {"error": error.code}
         except ServiceError as error:
             return {"error": error.code}
         return {"id": stored.id, "seq": stored.seq}

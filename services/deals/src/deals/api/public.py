@@ -8,7 +8,7 @@ from fastapi import Depends, Query, Request, Response
 from common.auth import Principal, require
 from common.ids import MAX_ID, new_uuid
 from common.money import AmountError, Currencies
-from common.web import Id, answers, router
+from common.web import Configured, Id, answers, router
 from deals.api.schemas import ChatTokenIn, ChatTokenOut, DealIn, DealOut, DealsOut, DisputeIn
 from deals.db.deals import Filter
 from deals.domain.errors import ActionPending, DealNotFound, InvalidDeal, UnknownParty
@@ -35,13 +35,7 @@ def _money(request: Request) -> Money:
     return money
 
 
-def _currencies(request: Request) -> Currencies:
-    currencies: Currencies = request.app.state.currencies
-    return currencies
-
-
 Moving = Annotated[Money, Depends(_money)]
-Configured = Annotated[Currencies, Depends(_currencies)]
 
 
 def show(deal: Deal, pending: Command | None, currencies: Currencies) -> DealOut:

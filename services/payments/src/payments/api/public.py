@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from common.auth import Principal, require
 from common.money import AmountError, Currencies
-from common.web import Id, answers, router
+from common.web import Configured, Id, answers, router
 from payments.api.schemas import GatewayOut, PaymentIn, PaymentOut
 from payments.domain.errors import InvalidPayment, PaymentNotFound, UserNotFound
 from payments.domain.model import Payment
@@ -25,13 +25,7 @@ def _parts(request: Request) -> Payments:
     return parts
 
 
-def _currencies(request: Request) -> Currencies:
-    currencies: Currencies = request.app.state.currencies
-    return currencies
-
-
 Parts = Annotated[Payments, Depends(_parts)]
-Configured = Annotated[Currencies, Depends(_currencies)]
 
 
 def show(payment: Payment, parts: Payments, currencies: Currencies) -> PaymentOut:

@@ -2,13 +2,14 @@
 
 from common import outbox
 from common.errors import Unavailable
-from payments.db import chain, payments
+from payments.db import payments
 from payments.db.payments import WalletTaken
 from payments.domain import events
 from payments.domain.errors import InvalidPayment, UserNotFound
 from payments.domain.model import Payment
 from payments.domain.ports import Gateway
 from payments.use_cases.context import Payments
+from payments.use_cases.scan_chain import begin_scanning
 
 TRIES = 5
 
@@ -35,29 +36,14 @@ async def create_payment(
         raise InvalidPayment(f"{gateway_id} takes {gateway.info.currency}, not {money[0]}")
     if not await parts.accounts.user_exists(*owner):
         raise UserNotFound(f"there is no user {owner[1]}")
-    await _begin_scanning(parts, gateway)
+    cursor = await begin_scanning(parts, gateway)
     head = await _head_height(gateway)
     for _ in range(TRIES):
         try:
-            return await _store(parts, gateway, owner, money, head)
+            return await _store(parts, gateway, owner, money, (head, cursor.height))
         except WalletTaken:
             continue
     raise Unavailable("the user's wallets are contended; try again")
-
-
-async def _begin_scanning(parts: Payments, gateway: Gateway) -> None:
-    """Place the scan cursor before the first address is given out, so that no deposit lies behind it.
-
-    Raises:
-        NodeUnavailable: when there is no cursor yet and no node answers.
-    """
-    network = gateway.info.network
-    async with parts.database.transaction() as connection:
-        if await chain.cursor(connection, network) is not None:
-            return
-    header = await gateway.chain.solid_head()
-    async with parts.database.transaction() as connection:
-        await chain.start(connection, network, header)
 
 
 async def _head_height(gateway: Gateway) -> int | None:
@@ -69,9 +55,15 @@ async def _head_height(gateway: Gateway) -> int | None:
 
 
 async def _store(
-    parts: Payments, gateway: Gateway, owner: tuple[int, int], money: tuple[str, int], head: int | None
+    parts: Payments,
+    gateway: Gateway,
+    owner: tuple[int, int],
+    money: tuple[str, int],
+    heights: tuple[int | None, int],
 ) -> Payment:
+    """Store the payment with a wallet; `heights` are the chain's head, where it is known, and the cursor's."""
     now, info = parts.clock.now(), gateway.info
+    head, scanned = heights
     async with parts.database.transaction() as connection:
         wallet = None
         if head is not None:
@@ -80,12 +72,10 @@ async def _store(
             index = await payments.next_index(connection)
             address = gateway.addresses.deposit_address(index)
             wallet = await payments.insert_wallet(connection, owner, (info.id, info.network), index, address)
-        if head is None:  # a new wallet has no older payment whose deposit could be on the way
-            cursor = await chain.cursor(connection, info.network)
-            assert cursor is not None, "it was placed before"
-            head = cursor.height
+        # Without the head the wallet is new: no older payment's deposit could be on the way to it.
+        height = scanned if head is None else head
         expires_at = now + parts.policy.payment_lifetime
-        payment = await payments.insert(connection, wallet, money, head, now, expires_at)
+        payment = await payments.insert(connection, wallet, money, height, now, expires_at)
         await outbox.append(connection, [events.status_reached(payment)])
     parts.told()
     return payment

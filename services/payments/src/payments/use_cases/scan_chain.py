@@ -8,6 +8,7 @@ from common import outbox
 from common.db import Connection
 from common.logging import get_logger
 from payments.db import chain, payments
+from payments.db.chain import Cursor
 from payments.domain import events
 from payments.domain.errors import NodeLied
 from payments.domain.model import BlockContent, Deposit, Header, Transfer, TransferClass, Wallet
@@ -27,18 +28,33 @@ async def scan_chain(parts: Payments, gateway: Gateway) -> int:
     Raises:
         NodeUnavailable: when the node does not answer, or not truthfully; the next call goes on from here.
     """
-    network = gateway.info.network
+    cursor = await begin_scanning(parts, gateway)
     head = await gateway.chain.solid_head()
-    async with parts.database.transaction() as connection:
-        await chain.start(connection, network, head)
-        cursor = await chain.cursor(connection, network)
-    assert cursor is not None
     last = min(head.height, cursor.height + MOST_BLOCKS)
     for height in range(cursor.height + 1, last + 1):
         header = head if height == head.height else await gateway.chain.solid_header(height)
         content = await gateway.chain.solid_content(header)
         await _store_block(parts, gateway, header, content)
     return max(0, last - cursor.height)
+
+
+async def begin_scanning(parts: Payments, gateway: Gateway) -> Cursor:
+    """Return the scan cursor; the first call places it at the solid head, before any address is given out.
+
+    Raises:
+        NodeUnavailable: when there is no cursor yet and no node answers.
+    """
+    network = gateway.info.network
+    async with parts.database.transaction() as connection:
+        cursor = await chain.cursor(connection, network)
+    if cursor is not None:
+        return cursor
+    header = await gateway.chain.solid_head()
+    async with parts.database.transaction() as connection:
+        await chain.start(connection, network, header)
+        cursor = await chain.cursor(connection, network)
+    assert cursor is not None, "it was placed just now"
+    return cursor
 
 
 async def _store_block(parts: Payments, gateway: Gateway, header: Header, content: BlockContent) -> None:
