@@ -21,6 +21,7 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from common.auth import CachedVerifier
+from common.crash import crash_point
 from common.errors import Unavailable
 from common.ids import bind_request_id
 from common.logging import get_logger, report
@@ -191,6 +192,7 @@ class Bus:
             report(error)
             await message.nak(delay=delay_s)
         else:
+            crash_point("event.handled")
             await message.ack()
 
     async def forget_revoked_keys(self, verifier: CachedVerifier) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.crash import crash_point
 from common.db import SERVER_SETTINGS
 from common.events import Event
 from common.logging import get_logger, report
@@ -116,6 +117,7 @@ class Relay:
                 payload = orjson.dumps(orjson.loads(row["envelope"]))
                 await self._publisher.publish(row["subject"], payload, str(row["event_id"]))
                 sent.append(row["id"])
+                crash_point("relay.published")
         finally:
             if sent:
                 await connection.execute(

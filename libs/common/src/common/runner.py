@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import uvicorn
 from starlette.types import ASGIApp
 
+from common import crash, logging
 from common.logging import get_logger, report
+from common.settings import ServiceSettings
 
 log = get_logger()
 
@@ -25,6 +27,12 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def prepare(service: str, settings: ServiceSettings) -> None:
+    """Set up what a process has from its first moment: logs, reports, and a test's crash points."""
+    logging.configure(service, json=settings.log_json, sentry_dsn=settings.sentry_dsn)
+    crash.arm(service, settings.crash_point_file)
 
 
 async def serve(app: ASGIApp, host: str, port: int, background: Sequence[Work]) -> None:

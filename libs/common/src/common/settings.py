@@ -2,6 +2,7 @@
 
 import ipaddress
 import sys
+from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
@@ -59,6 +60,8 @@ class ServiceSettings(CommandSettings):
     service_callers: dict[str, Secret]
     """JSON: the name and the secret of each service that may call our internal endpoints."""
     currencies: Annotated[str, AfterValidator(_currencies)] = "USDT:6"
+    crash_point_file: Path | None = None
+    """For tests alone: where they say at which point this process has to end (`common.crash`)."""
 
 
 Settings = TypeVar("Settings", bound=BaseSettings)

@@ -10,13 +10,12 @@ from accounts.consumers.events import payments_received
 from accounts.settings import AccountsCommandSettings, AccountsSettings
 from accounts.use_cases.manage_keys import LocalKeys
 from accounts.use_cases.post_operations import Ledger
-from common import logging
 from common.auth import CachedVerifier
 from common.bus import Bus
 from common.db import Database
 from common.money import Currencies
 from common.outbox import Relay
-from common.runner import Work, serve
+from common.runner import Work, prepare, serve
 from common.settings import load
 from common.web import Check, create_app
 
@@ -37,7 +36,7 @@ def build_app(ready: dict[str, Check], *, routed: bool = True) -> FastAPI:
 async def run(mode: str) -> None:
     """Serve HTTP (`api`), work in the background (`worker`), or both (`serve`), until SIGTERM."""
     settings = load(AccountsSettings)
-    logging.configure("accounts", json=settings.log_json, sentry_dsn=settings.sentry_dsn)
+    prepare("accounts", settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.accounts_database_url, "accounts", settings.database_pool_size)
         stack.push_async_callback(database.close)

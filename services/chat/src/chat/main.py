@@ -17,14 +17,13 @@ from chat.settings import ChatCommandSettings, ChatSettings
 from chat.use_cases.admit import admit
 from chat.use_cases.read_history import read_history
 from chat.use_cases.store_messages import Writer
-from common import logging
 from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
 from common.internal import InternalClient
 from common.migrate import upgrade
 from common.outbox import Relay
-from common.runner import DRAIN_S, run_until_signal
+from common.runner import DRAIN_S, prepare, run_until_signal
 from common.settings import load
 from common.web import Check
 
@@ -62,7 +61,7 @@ def build_app(
 async def run() -> None:
     """Serve until SIGTERM."""
     settings = load(ChatSettings)
-    logging.configure("chat", json=settings.log_json, sentry_dsn=settings.sentry_dsn)
+    prepare("chat", settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.chat_database_url, "chat", settings.database_pool_size)
         stack.push_async_callback(database.close)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from common import logging
 from common.auth import CachedVerifier
 from common.bus import Bus
 from common.clock import SystemClock
@@ -15,7 +14,7 @@ from common.internal import InternalClient, RemoteKeys
 from common.migrate import upgrade
 from common.money import Currencies
 from common.outbox import Relay
-from common.runner import Work, serve
+from common.runner import Work, prepare, serve
 from common.settings import load
 from common.web import Check, create_app
 from deals.adapters.accounts import HttpAccounts
@@ -43,7 +42,7 @@ def build_app(ready: dict[str, Check], *, routed: bool = True) -> FastAPI:
 async def run(mode: str) -> None:
     """Serve HTTP (`api`), work in the background (`worker`), or both (`serve`), until SIGTERM."""
     settings = load(DealsSettings)
-    logging.configure("deals", json=settings.log_json, sentry_dsn=settings.sentry_dsn)
+    prepare("deals", settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.deals_database_url, "deals", settings.database_pool_size)
         stack.push_async_callback(database.close)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from common import logging
 from common.auth import CachedVerifier
 from common.bus import Bus
 from common.clock import SystemClock
@@ -16,7 +15,7 @@ from common.internal import InternalClient, RemoteKeys
 from common.migrate import upgrade
 from common.money import AmountError, Currencies
 from common.outbox import Relay
-from common.runner import Work, serve
+from common.runner import Work, prepare, serve
 from common.settings import EXIT_BAD_SETTING, load
 from common.web import Check, create_app
 from payments.adapters.accounts import HttpAccounts
@@ -123,7 +122,7 @@ def build_parts(
 async def run(mode: str) -> None:
     """Serve HTTP (`api`), work in the background (`worker`), or both (`serve`), until SIGTERM."""
     settings = load(PaymentsSettings)
-    logging.configure("payments", json=settings.log_json, sentry_dsn=settings.sentry_dsn)
+    prepare("payments", settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.payments_database_url, "payments", settings.database_pool_size)
         stack.push_async_callback(database.close)

@@ -4,6 +4,7 @@ from accounts.domain.errors import CreditRefused
 from accounts.domain.ledger import Leg, Operation, Outcome
 from accounts.use_cases.post_operations import Ledger
 from common.bus import Received
+from common.crash import crash_point
 from common.db import Database
 from common.inbox import first_time
 
@@ -38,5 +39,6 @@ async def credit_payment(database: Database, ledger: Ledger, event: Received) ->
     (result,) = await ledger.post([operation])
     if result.outcome is not Outcome.APPLIED:
         raise CreditRefused(f"{operation.key}: {result.outcome} ({result.reason})")
+    crash_point("credit.posted")
     async with database.transaction() as connection:
         await first_time(connection, CONSUMER, event.id)

@@ -14,6 +14,7 @@ from accounts.domain import events
 from accounts.domain.errors import KindForbidden
 from accounts.domain.ledger import KINDS_BY_CALLER, Operation, Outcome, Result, decide
 from common import outbox
+from common.crash import crash_point
 from common.db import FAILURES, Database
 from common.errors import Unavailable
 
@@ -87,6 +88,7 @@ class Ledger:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(_as_answer(error))
             return
+        crash_point("batch.committed")
         self._on_commit()
         start = 0
         for waiting in batch:

@@ -4,6 +4,7 @@ from accounts.db import users
 from accounts.domain import events
 from accounts.domain.users import User
 from common import outbox
+from common.crash import crash_point
 from common.db import Database
 
 
@@ -13,4 +14,5 @@ async def upsert_user(database: Database, tenant_id: int, external_id: int, name
         user, changed = await users.upsert(connection, tenant_id, external_id, name)
         if changed:
             await outbox.append(connection, [events.user_upserted(user)])
+    crash_point("user.stored")
     return user

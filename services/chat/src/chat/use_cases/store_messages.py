@@ -13,6 +13,7 @@ from chat.domain import events
 from chat.domain.model import Draft, Message
 from common import outbox
 from common.clock import Clock
+from common.crash import crash_point
 from common.db import FAILURES, Database
 from common.errors import Unavailable
 from common.logging import get_logger, report
@@ -68,6 +69,7 @@ class Writer:
             except Exception as error:
                 _fail(batch, error)
                 continue
+            crash_point("messages.stored")
             self._told()
             for waiting, message in zip(batch, stored, strict=True):
                 await self._tell(message)

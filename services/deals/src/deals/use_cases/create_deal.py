@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from common import outbox
 from common.clock import Clock
+from common.crash import crash_point
 from common.db import Database
 from deals.db import deals
 from deals.domain import events
@@ -35,5 +36,6 @@ async def create_deal(
     async with database.transaction() as connection:
         deal = await deals.insert(connection, new, now)
         await outbox.append(connection, [events.status_reached(deal)])
+    crash_point("deal.created")
     told()
     return deal

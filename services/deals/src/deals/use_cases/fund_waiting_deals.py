@@ -7,6 +7,7 @@ A deal that does not fit is skipped, so a smaller later one may pass. A credit d
 from datetime import timedelta
 
 from common.bus import Received
+from common.crash import crash_point
 from common.db import Database
 from common.errors import ServiceError
 from common.inbox import first_time
@@ -35,6 +36,7 @@ async def request_funding(money: Money, event: Received) -> None:
         await command_rows.want_funding_if_waiting(
             connection, event.tenant_id, event.data["user_id"], event.data["currency"]
         )
+    crash_point("funding.requested")
     money.wanted()
 
 
@@ -50,11 +52,13 @@ async def fund_waiting_deals(money: Money) -> bool:
         funding = await command_rows.claim_funding(connection, money.clock.now(), PASS_LEASE)
     if funding is None:
         return False
+    crash_point("funding.claimed")
     done = False
     try:
         done = await _pass(money, funding)
     except ServiceError as error:
         log.warning("funding.postponed", customer_id=funding.customer_id, error=error.detail)
+    crash_point("funding.passed")
     async with money.database.transaction() as connection:
         due_at = money.clock.now() + (timedelta() if done else RETRY)
         await command_rows.finish_funding(connection, funding, done=done, due_at=due_at)
@@ -77,6 +81,7 @@ async def _pass(money: Money, funding: Funding) -> bool:
         fitting, balance = _choose(page, balance)
         for start in range(0, len(fitting), BATCH):
             stored = await _store(money, fitting[start : start + BATCH])
+            crash_point("funding.stored")
             if None in await post_commands(money, stored):
                 return False
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from common import outbox
+from common.crash import crash_point
 from common.db import Connection
 from deals.db import commands, deals
 from deals.domain import events
@@ -23,6 +24,7 @@ async def pass_deadlines(money: Money) -> int:
     for deal in late:
         async with money.database.transaction() as connection:
             await _pass_deadline(connection, deal.id, now)
+        crash_point("deadline.passed")
         money.told()
     return len(late)
 

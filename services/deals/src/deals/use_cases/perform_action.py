@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from common import outbox
+from common.crash import crash_point
 from deals.db import commands, deals
 from deals.domain import events
 from deals.domain.errors import DealNotFound
@@ -60,6 +61,7 @@ async def perform_action(
                 assert pending is not None
                 await commands.void(connection, pending, void_to, now)
                 return Performed(deal, replace(pending, void_to=void_to), in_flight=True)
+    crash_point("action.stored")
     money.told()
     if command is None:
         return Performed(deal, None, in_flight=False)

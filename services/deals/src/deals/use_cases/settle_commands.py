@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from common import outbox
 from common.clock import Clock
+from common.crash import crash_point
 from common.db import Database
 from common.errors import Unavailable
 from common.logging import get_logger, report
@@ -51,6 +52,7 @@ async def settle_due_commands(money: Money) -> int:
     async with money.database.transaction() as connection:
         claimed = await command_rows.claim_due(connection, money.clock.now(), LEASE, BATCH)
     if claimed:
+        crash_point("commands.claimed")
         await post_commands(money, claimed)
     return len(claimed)
 
@@ -62,11 +64,13 @@ async def post_commands(money: Money, claimed: Sequence[Command]) -> list[Deal |
     answers = await _post(money, to_post) if to_post else []
     answered = list(zip(to_post, answers, strict=True))
     answered += [(c, await _void(money, c)) for c in claimed if c.void_to is not None]
+    crash_point("commands.answered")
     for command, answer in answered:
         settled[command.id] = None if answer is None else await record(money, command, answer)
     unknown = [command for command, answer in answered if answer is None]
     if unknown:
         await _postpone(money, unknown)
+        crash_point("commands.postponed")
     return [settled[command.id] for command in claimed]
 
 
@@ -115,6 +119,7 @@ async def record(money: Money, command: Command, answer: Answer) -> Deal | None:
             await outbox.append(connection, [events.status_reached(settled.deal)])
         if settled.fund_again:
             await command_rows.want_funding(connection, settled.deal)
+    crash_point("command.recorded")
     log.info(
         "command.settled",
         key=command.key,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from common import outbox
+from common.crash import crash_point
 from common.db import Connection
 from common.logging import get_logger, report
 from payments.db import chain, payments, sweeps
@@ -53,6 +54,7 @@ async def _credit_missed(parts: Payments) -> int:
     if not missed:
         return 0
     applied = await parts.accounts.credit(missed)
+    crash_point("missed.credited")
     async with parts.database.transaction() as connection:
         for deposit, done in zip(missed, applied, strict=True):
             if done:
@@ -71,6 +73,8 @@ async def finish_payments(parts: Payments, gateway: Gateway) -> int:
             due = await payments.lock_due(connection, gateway.info.id, cursor.time, after, BATCH)
             for payment in due:
                 await _finish(parts, connection, payment, cursor.time)
+        if due:
+            crash_point("payments.finished")
         parts.told()
         looked += len(due)
         if len(due) < BATCH:

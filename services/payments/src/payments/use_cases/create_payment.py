@@ -1,6 +1,7 @@
 """Create a payment: a wallet of the user's own to pay to, and how long it waits."""
 
 from common import outbox
+from common.crash import crash_point
 from common.errors import Unavailable
 from payments.db import payments
 from payments.db.payments import WalletTaken
@@ -77,5 +78,6 @@ async def _store(
         expires_at = now + parts.policy.payment_lifetime
         payment = await payments.insert(connection, wallet, money, height, now, expires_at)
         await outbox.append(connection, [events.status_reached(payment)])
+    crash_point("payment.stored")
     parts.told()
     return payment

@@ -1,6 +1,7 @@
 """Record that accounts has credited a deposit."""
 
 from common.bus import Received
+from common.crash import crash_point
 from common.inbox import first_time
 from payments.db import chain
 from payments.use_cases.context import Payments
@@ -13,3 +14,4 @@ async def record_applied(parts: Payments, event: Received) -> None:
     async with parts.database.transaction() as connection:
         if await first_time(connection, CONSUMER, event.id) and event.data["kind"] == "deposit":
             await chain.applied(connection, event.data["operation_key"], parts.clock.now())
+    crash_point("applied.noted")

@@ -5,6 +5,7 @@ does not give whole, is asked for again.
 """
 
 from common import outbox
+from common.crash import crash_point
 from common.db import Connection
 from common.logging import get_logger
 from payments.db import chain, payments
@@ -67,6 +68,7 @@ async def _store_block(parts: Payments, gateway: Gateway, header: Header, conten
         deposits = await _store_transfers(parts, connection, gateway, header, content)
         await outbox.append(connection, [events.received(d, header.time) for d in deposits])
     if deposits:
+        crash_point("block.stored")
         parts.told()
         for deposit in deposits:
             log.info("deposit.seen", key=deposit.key, user_id=deposit.user_id, units=str(deposit.amount))

@@ -12,6 +12,7 @@ import asyncio
 from datetime import timedelta
 
 from common import outbox
+from common.crash import crash_point
 from common.db import Connection
 from common.logging import get_logger, report
 from payments.db import chain, payments, sweeps
@@ -44,6 +45,8 @@ async def plan_sweeps(parts: Payments, gateway: Gateway) -> int:
         now, threshold = parts.clock.now(), parts.policy.sweep_threshold
         async with parts.database.transaction() as connection:
             new = await sweeps.plan(connection, info.id, info.currency, threshold, now, BATCH)
+        if new:
+            crash_point("sweep.planned")
         planned += new
         if new < BATCH:
             break
@@ -69,6 +72,7 @@ async def advance_sweeps(parts: Payments, gateway: Gateway, again: timedelta) ->
 
 
 async def _take_step(parts: Payments, gateway: Gateway, sweep: Sweep, again: timedelta) -> None:
+    crash_point("sweep.claimed")
     error = await _try(parts, gateway, sweep)
     pause = again if error is None else timedelta(seconds=BACKOFF_S[min(sweep.tries, len(BACKOFF_S) - 1)])
     async with parts.database.transaction() as connection:
@@ -129,7 +133,9 @@ async def _begin_step(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
         except TxidTaken:  # an equal transfer of this millisecond: the timestamp tells them apart
             if later == TIMESTAMP_TRIES - 1:
                 raise
+    crash_point("fuel.signed" if missing else "transfer.signed")
     words = await gateway.chain.broadcast(signed.signed)
+    crash_point("fuel.sent" if missing else "transfer.sent")
     log.info("sweep.sent", sweep_id=sweep.id, txid=signed.txid, fuel_sun=missing, node=words)
 
 
@@ -147,9 +153,12 @@ async def _store(parts: Payments, gateway: Gateway, sweep: Sweep, signed: Signed
 async def _send_again(parts: Payments, gateway: Gateway, outgoing: Outgoing) -> None:
     async with parts.database.transaction() as connection:
         cursor = await chain.cursor(connection, gateway.info.network)
-        if cursor is not None and cursor.time >= outgoing.expires_at:
+        dead = cursor is not None and cursor.time >= outgoing.expires_at
+        if dead:
             await sweeps.bury(connection, outgoing)
-            return
+    if dead:
+        crash_point("transaction.buried")
+        return
     words = await gateway.chain.broadcast(outgoing.signed)
     log.debug("sweep.sent_again", txid=outgoing.txid, node=words)
 
@@ -162,6 +171,7 @@ async def _back_to_planned(parts: Payments, sweep: Sweep, outgoing: Outgoing) ->
         if current.step is not sweep.step or newest is None or newest.id != outgoing.id:
             return False
         await sweeps.set_step(connection, current, Step.PLANNED, current.amount, parts.clock.now())
+    crash_point("step.undone")
     return True
 
 
@@ -174,6 +184,7 @@ async def _finish(parts: Payments, sweep: Sweep, outgoing: Outgoing) -> None:
         await sweeps.set_step(connection, current, Step.SWEPT, current.amount, now)
         await _update_wallet(connection, current)
         await outbox.append(connection, [events.swept(current, outgoing.txid, now)])
+    crash_point("sweep.finished")
     parts.told()
     log.info("sweep.done", sweep_id=sweep.id, txid=outgoing.txid, units=str(current.amount))
 
