@@ -15,8 +15,11 @@ import httpx
 import orjson
 from fastapi import FastAPI
 
+import accounts.consumers.events
 import accounts.main
+import deals.consumers.events
 import deals.main
+import payments.consumers.events
 import payments.main
 from accounts.use_cases import manage_keys
 from accounts.use_cases.credit_payment import credit_payment
@@ -213,11 +216,16 @@ async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> No
         told=nothing,
     )
     app = payments.main.build_app({})
+    app.state.database = database
+    app.state.followed = payments.consumers.events.followed(client)
     app.state.parts = house.parts
     app.state.verifier = house.deals.state.verifier
     app.state.callers = CALLERS
     app.state.currencies = Currencies.parse("USDT:6")
     house.payments = app
+    back = InternalClient("http://payments", CALLERS["accounts"], transport=httpx.ASGITransport(app))
+    stack.push_async_callback(back.close)
+    house.accounts.state.followed = accounts.consumers.events.followed(back)
 
 
 @asynccontextmanager
@@ -235,6 +243,7 @@ async def build_house(databases: Databases, node_url: str | None = None) -> Asyn
         ledger = Ledger(accounts_db, nothing)
         accounts_app = accounts.main.build_app({})
         accounts_app.state.database = accounts_db
+        accounts_app.state.followed = []
         accounts_app.state.ledger = ledger
         accounts_app.state.verifier = CachedVerifier(LocalKeys(accounts_db))
         accounts_app.state.callers = CALLERS
@@ -248,6 +257,8 @@ async def build_house(databases: Databases, node_url: str | None = None) -> Asyn
         stack.push_async_callback(keys_client.close)
         money = Money(deals_db, HttpAccounts(client), SystemClock(), nothing, nothing)
         deals_app = deals.main.build_app({})
+        deals_app.state.database = deals_db
+        deals_app.state.followed = deals.consumers.events.followed(keys_client)
         deals_app.state.money = money
         deals_app.state.verifier = CachedVerifier(RemoteKeys(keys_client))
         deals_app.state.callers = CALLERS

@@ -8,7 +8,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
@@ -113,14 +113,28 @@ def require_service(*callers: str) -> Callable[..., Awaitable[str]]:
     """Return the dependency that lets in these services; `state.callers` maps each name to its secret."""
 
     async def dependency(request: Request) -> str:
-        accepted: Mapping[str, str] = request.app.state.callers
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and given:
-            for name, secret in accepted.items():
-                if hmac.compare_digest(given.encode(), secret.encode()):
-                    if name in callers:
-                        return name
-                    raise Forbidden(f"{name} may not call this")
-        raise Unauthorized("internal calls want a service credential")
+        return identify(request.app.state.callers, request.headers.get("authorization", ""), callers)
 
     return dependency
+
+
+def identify(accepted: Mapping[str, str], authorization: str, callers: Collection[str]) -> str:
+    """Return the service that calls.
+
+    Args:
+        accepted: the name and the secret of each service.
+        authorization: the header.
+        callers: who may call this.
+
+    Raises:
+        Unauthorized: without a secret that is known.
+        Forbidden: when the service may not call this.
+    """
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() == "bearer" and given:
+        for name, secret in accepted.items():
+            if hmac.compare_digest(given.encode(), secret.encode()):
+                if name in callers:
+                    return name
+                raise Forbidden(f"{name} may not call this")
+    raise Unauthorized("internal calls want a service credential")

@@ -1,9 +1,11 @@
 """NATS JetStream: streams are declared, messages published under an id, and consumers pull and acknowledge.
 
-A handler that raises is tried again, for ever, with a growing pause and a report: what travels here is money.
+A handler that raises is tried again with a growing pause and a report: for ever where money is moved. What can't
+be read, and what a consumer gives up, becomes a dead letter.
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,10 +20,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.js.client import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from common.auth import CachedVerifier
 from common.crash import crash_point
+from common.db import FAILURES
+from common.dead_letters import DeadLetters
 from common.errors import Unavailable
 from common.ids import bind_request_id
 from common.logging import get_logger, report
@@ -30,6 +34,7 @@ log = get_logger()
 
 PUBLISH_TIMEOUT_S = 5.0
 FETCH = 64
+FETCH_TIMEOUT_S = 5.0
 ACK_WAIT_S = 30.0
 DEDUPE_WINDOW_S = 120.0
 RETRY_STEPS_S = (0.2, 1.0, 2.0, 5.0, 10.0)
@@ -74,6 +79,7 @@ class Bus:
     def __init__(self, client: Client, closed: asyncio.Event) -> None:
         self._client = client
         self._stream: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
+        self._declared: dict[str, list[str]] = {}
         self.closed = closed
 
     @classmethod
@@ -112,7 +118,8 @@ class Bus:
         return bool(self._client.is_connected)
 
     async def declare_stream(self, name: str, subjects: Sequence[str]) -> None:
-        """Create the stream, or bring an existing one to these settings."""
+        """Create the stream, or bring an existing one to these settings; `publish` makes a lost one again."""
+        self._declared[name] = list(subjects)
         config = StreamConfig(
             name=name,
             subjects=list(subjects),
@@ -126,10 +133,19 @@ class Bus:
             await self._stream.add_stream(config)
 
     async def publish(self, subject: str, payload: bytes, message_id: str) -> None:
-        """Publish under an id that the broker remembers; return once it is stored."""
-        await self._stream.publish(
-            subject, payload, timeout=PUBLISH_TIMEOUT_S, headers={"Nats-Msg-Id": message_id}
-        )
+        """Publish under an id that the broker remembers; return once it is stored.
+
+        Where the broker has lost its streams they are declared again, and the caller publishes again.
+        """
+        try:
+            await self._stream.publish(
+                subject, payload, timeout=PUBLISH_TIMEOUT_S, headers={"Nats-Msg-Id": message_id}
+            )
+        except NoStreamResponseError:
+            log.error("bus.stream_lost", subject=subject)
+            for name, subjects in self._declared.items():
+                await self.declare_stream(name, subjects)
+            raise
 
     async def listen(self, subject: str, handler: Handler) -> None:
         """Call `handler` for what is published from now on; for caches only, nothing is kept or retried."""
@@ -143,8 +159,25 @@ class Bus:
 
         await self._client.subscribe(subject, cb=on_message)
 
-    async def consume(self, stream: str, durable: str, subjects: Sequence[str], handler: Handler) -> None:
-        """Handle the stream's events one by one until cancelled; the stream may not exist yet."""
+    async def consume(
+        self,
+        stream: str,
+        durable: str,
+        subjects: Sequence[str],
+        handler: Handler,
+        dead: DeadLetters | None = None,
+        attempts: int | None = None,
+    ) -> None:
+        """Handle the stream's events one by one until cancelled; the stream may not exist yet, or be lost.
+
+        Args:
+            stream: the producer's stream.
+            durable: the consumer's name, for the broker and for dead letters.
+            subjects: what it follows.
+            handler: its effect, which has to be harmless when it comes twice.
+            dead: where events go that can't be read, and those given up; None keeps trying.
+            attempts: after how many tries an event is given up; None, as for money, tries for ever.
+        """
         config = ConsumerConfig(
             durable_name=durable,
             filter_subjects=list(subjects),
@@ -153,12 +186,16 @@ class Bus:
             max_deliver=-1,
             max_ack_pending=1024,
         )
+        reader = _Reader(durable, handler, dead, attempts)
         while True:
             try:
                 await self._stream.add_consumer(stream, config)
                 subscription = await self._stream.pull_subscribe_bind(durable, stream)
-                while True:
-                    await self._handle_some(subscription, handler)
+                try:
+                    await self._read(stream, durable, subscription, reader)
+                finally:
+                    with contextlib.suppress(nats.errors.Error):
+                        await subscription.unsubscribe()
             except NotFoundError:
                 log.info("bus.stream_awaited", stream=stream, durable=durable)
                 await asyncio.sleep(1)
@@ -166,34 +203,19 @@ class Bus:
                 log.warning("bus.consumer_failed", durable=durable, error=repr(error))
                 await asyncio.sleep(1)
 
-    async def _handle_some(self, subscription: JetStreamContext.PullSubscription, handler: Handler) -> None:
-        try:
-            messages = await subscription.fetch(FETCH, timeout=5)
-        except (TimeoutError, nats.errors.TimeoutError):
-            return
-        for message in messages:
-            await self._handle(message, handler)
-
-    async def _handle(self, message: Msg, handler: Handler) -> None:
-        try:
-            event, request_id = decode(message.data)
-            bind_request_id(request_id)
-            await handler(event)
-        except Exception as error:  # whatever went wrong, the event is tried again
-            tries = message.metadata.num_delivered
-            delay_s = RETRY_STEPS_S[min(tries, len(RETRY_STEPS_S)) - 1]
-            log.error(
-                "bus.handler_failed",
-                subject=message.subject,
-                tries=tries,
-                retry_in_s=delay_s,
-                error=repr(error),
-            )
-            report(error)
-            await message.nak(delay=delay_s)
-        else:
-            crash_point("event.handled")
-            await message.ack()
+    async def _read(
+        self, stream: str, durable: str, subscription: JetStreamContext.PullSubscription, reader: "_Reader"
+    ) -> None:
+        """Read until the subscription fails, or the broker does not know the consumer any more."""
+        while True:
+            try:
+                messages = await subscription.fetch(FETCH, timeout=FETCH_TIMEOUT_S)
+            except (TimeoutError, nats.errors.TimeoutError):
+                # Nothing came: that is also what a broker says that has lost the stream.
+                await self._stream.consumer_info(stream, durable)
+                continue
+            for message in messages:
+                await reader.read(message)
 
     async def forget_revoked_keys(self, verifier: CachedVerifier) -> None:
         """Drop a key from the cache as soon as the event says that it was revoked."""
@@ -219,3 +241,66 @@ class Bus:
                 await self._client.close()
         except Exception as error:  # nats-py writes to a transport that is gone already
             log.info("nats.closed_while_away", error=repr(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Hands one consumer's messages to its handler, and decides what becomes of those that fail."""
+
+    durable: str
+    handler: Handler
+    dead: DeadLetters | None
+    attempts: int | None
+
+    async def read(self, message: Msg) -> None:
+        try:
+            event, request_id = decode(message.data)
+        except Exception as error:  # no later try will read it better
+            await self._give_up_or_retry(message, error, hopeless=True)
+            return
+        bind_request_id(request_id)
+        try:
+            await self.handler(event)
+        except Exception as error:  # whatever went wrong, the event is kept
+            tries = message.metadata.num_delivered
+            hopeless = self.attempts is not None and tries >= self.attempts
+            await self._give_up_or_retry(message, error, hopeless=hopeless)
+        else:
+            crash_point("event.handled")
+            await message.ack()
+
+    async def _give_up_or_retry(self, message: Msg, error: Exception, *, hopeless: bool) -> None:
+        tries = message.metadata.num_delivered
+        if hopeless and self.dead is not None and await self._buried(message, error, tries):
+            await message.term()
+            return
+        delay_s = RETRY_STEPS_S[min(tries, len(RETRY_STEPS_S)) - 1]
+        log.error(
+            "bus.handler_failed",
+            subject=message.subject,
+            tries=tries,
+            retry_in_s=delay_s,
+            error=repr(error),
+        )
+        report(error)
+        await message.nak(delay=delay_s)
+
+    async def _buried(self, message: Msg, error: Exception, tries: int) -> bool:
+        assert self.dead is not None
+        try:
+            await self.dead.bury(self.durable, message.subject, message.data, error, tries)
+        except FAILURES as failure:  # the database is away: the broker keeps the event
+            log.warning("dead_letter.not_stored", durable=self.durable, error=repr(failure))
+            return False
+        return True
+
+
+def replayed(handler: Handler) -> Callable[[bytes], Awaitable[None]]:
+    """Return what replays a stored payload through a consumer's handler."""
+
+    async def replay(payload: bytes) -> None:
+        event, request_id = decode(payload)
+        bind_request_id(request_id)
+        await handler(event)
+
+    return replay

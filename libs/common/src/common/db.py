@@ -12,11 +12,14 @@ from common.errors import Unavailable
 STATEMENT_TIMEOUT_MS = 10_000
 LOCK_TIMEOUT_MS = 5_000
 IDLE_IN_TRANSACTION_MS = 15_000
+TRANSACTION_TIMEOUT_MS = 30_000
+"""No transaction of a service lasts longer: what happened before that is settled."""
 
 SERVER_SETTINGS = {
     "statement_timeout": str(STATEMENT_TIMEOUT_MS),
     "lock_timeout": str(LOCK_TIMEOUT_MS),
     "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+    "transaction_timeout": str(TRANSACTION_TIMEOUT_MS),
     "timezone": "UTC",
 }
 """A stopped process otherwise keeps its locks (ADR 0003)."""
@@ -78,10 +81,14 @@ class Database:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
-        """Open a read-only transaction in which every statement sees the same moment."""
+        """Open a read-only transaction in which every statement sees the same moment.
+
+        It may last as long as there is history to read; each of its statements is limited all the same.
+        """
         async with self.engine.connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             async with connection.begin():
+                await connection.exec_driver_sql("SET LOCAL transaction_timeout = 0")
                 yield connection
 
     async def ping(self) -> None:

@@ -37,7 +37,7 @@ class InternalClient:
             transport=transport,
         )
 
-    async def call(self, method: str, path: str, json: Any = None) -> Any:
+    async def call(self, method: str, path: str, json: Any = None, params: Any = None) -> Any:
         """Call and return the JSON of a 200; None for a 404.
 
         Raises:
@@ -45,7 +45,7 @@ class InternalClient:
             RuntimeError: on any other answer, which is a bug of ours.
         """
         try:
-            response = await self._client.request(method, path, json=json)
+            response = await self._client.request(method, path, json=json, params=params)
         except httpx.HTTPError as error:
             raise Unavailable(f"{path} did not answer: {type(error).__name__}") from error
         if response.status_code >= 500 or response.status_code == 429:

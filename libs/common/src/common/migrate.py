@@ -60,6 +60,40 @@ CREATE TABLE inbox (
 """The first revision of each service begins with these two tables."""
 
 
+RETRIES_AND_DEAD_LETTERS = """
+-- The key of a call that must not be done twice, and its answer once that is final (common.idempotency).
+CREATE TABLE idempotency_key (
+    tenant_id bigint NOT NULL,
+    key text NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+    fingerprint bytea NOT NULL,
+    status smallint,
+    answer text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, key),
+    CHECK ((status IS NULL) = (answer IS NULL))
+);
+CREATE INDEX idempotency_key_created ON idempotency_key USING brin (created_at);
+-- Events that a consumer could not handle (common.dead_letters).
+CREATE TABLE dead_letter (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    consumer text NOT NULL,
+    digest text NOT NULL,
+    subject text NOT NULL,
+    payload bytea NOT NULL,
+    error text NOT NULL,
+    tries integer NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    replay_at timestamptz,
+    resolved_at timestamptz,
+    UNIQUE (consumer, digest)
+);
+CREATE INDEX dead_letter_open ON dead_letter (id) WHERE resolved_at IS NULL;
+CREATE INDEX outbox_created ON outbox USING brin (created_at);
+CREATE INDEX inbox_received ON inbox USING brin (received_at);
+"""
+"""What the second revision of each service adds."""
+
+
 def statements(script: str) -> list[str]:
     """Split a script at each semicolon that ends a line: the driver prepares one statement at a time.
 

@@ -7,7 +7,10 @@ published until the broker has acknowledged it. What never happens: an event wit
 import asyncio
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -24,6 +27,10 @@ log = get_logger()
 
 BATCH = 200
 POLL_S = 0.2
+IDLE_SESSION_MS = 10_000
+"""PostgreSQL ends the session, and with it the lock, of a relay that was silent for so long: it was stopped."""
+PROVE_AFTER_S = 3.0
+"""A relay that did not hear from PostgreSQL for so long makes sure that it still holds the lock."""
 
 
 def outbox_table(metadata: sa.MetaData) -> sa.Table:
@@ -42,6 +49,32 @@ def outbox_table(metadata: sa.MetaData) -> sa.Table:
 
 
 _table = outbox_table(sa.MetaData())
+_PUBLISHED = sa.text(
+    """
+    SELECT id, event_id, published_at FROM outbox
+     WHERE id > :after AND subject = ANY(:subjects) AND published_at IS NOT NULL AND created_at >= :since
+     ORDER BY id LIMIT :limit
+    """
+)
+_UNKNOWN = sa.text(
+    """
+    SELECT w.event_id FROM unnest(CAST(:event_ids AS uuid[])) AS w (event_id)
+     WHERE NOT EXISTS (SELECT FROM outbox o WHERE o.event_id = w.event_id)
+    """
+)
+_AGAIN = sa.text("UPDATE outbox SET published_at = NULL WHERE event_id = ANY(:event_ids)")
+_BACKLOG = sa.text(
+    """
+    SELECT count(*), COALESCE(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+      FROM outbox WHERE published_at IS NULL
+    """
+)
+_PURGE = sa.text(
+    """
+    DELETE FROM outbox WHERE id IN (
+        SELECT id FROM outbox WHERE created_at < :before AND published_at IS NOT NULL ORDER BY id LIMIT :limit)
+    """
+)
 
 
 async def append(connection: AsyncConnection, events: Sequence[Event]) -> None:
@@ -49,6 +82,44 @@ async def append(connection: AsyncConnection, events: Sequence[Event]) -> None:
     if events:
         rows = [{"event_id": e.id, "subject": e.type, "envelope": e.envelope()} for e in events]
         await connection.execute(sa.insert(_table), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An event that the broker has acknowledged; `id` is its place in the outbox."""
+
+    id: int
+    event_id: UUID
+    published_at: datetime
+
+
+async def published(
+    connection: AsyncConnection, subjects: Sequence[str], after: int, since: datetime, limit: int
+) -> list[Published]:
+    """Return published events of these subjects above a place in the outbox, in its order."""
+    values = {"subjects": list(subjects), "after": after, "since": since, "limit": limit}
+    return [Published(*row) for row in await connection.execute(_PUBLISHED, values)]
+
+
+async def unknown(connection: AsyncConnection, event_ids: Sequence[UUID]) -> list[UUID]:
+    """Return those of the events that were never told here."""
+    return [row[0] for row in await connection.execute(_UNKNOWN, {"event_ids": list(event_ids)})]
+
+
+async def publish_again(connection: AsyncConnection, event_ids: Sequence[UUID]) -> int:
+    """Let the relay publish these once more; return how many there are."""
+    return (await connection.execute(_AGAIN, {"event_ids": list(event_ids)})).rowcount
+
+
+async def backlog(connection: AsyncConnection) -> tuple[int, float]:
+    """Return how many events wait to be published, and the age of the oldest in seconds."""
+    row = (await connection.execute(_BACKLOG)).one()
+    return int(row[0]), float(row[1])
+
+
+async def purge(connection: AsyncConnection, before: datetime, limit: int) -> int:
+    """Forget events that were told before a time; return how many."""
+    return (await connection.execute(_PURGE, {"before": before, "limit": limit})).rowcount
 
 
 class Publisher(Protocol):
@@ -92,7 +163,7 @@ class Relay:
     async def _hold_lock_and_relay(self) -> None:
         settings = SERVER_SETTINGS | {
             "application_name": f"{self._service}-relay",
-            "idle_session_timeout": "60000",
+            "idle_session_timeout": str(IDLE_SESSION_MS),
         }
         connection = await asyncpg.connect(self._url, timeout=5, command_timeout=15, server_settings=settings)
         try:
@@ -112,14 +183,19 @@ class Relay:
             BATCH,
         )
         sent: list[int] = []
+        loop = asyncio.get_running_loop()
+        heard = loop.time()
         try:
             for row in rows:
+                if loop.time() - heard > PROVE_AFTER_S:  # slow, or stopped meanwhile: another may have the lock
+                    await connection.execute("SELECT")
+                    heard = loop.time()
                 payload = orjson.dumps(orjson.loads(row["envelope"]))
                 await self._publisher.publish(row["subject"], payload, str(row["event_id"]))
                 sent.append(row["id"])
                 crash_point("relay.published")
         finally:
-            if sent:
+            if sent and not connection.is_closed():
                 await connection.execute(
                     "UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1)", sent
                 )

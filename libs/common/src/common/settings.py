@@ -60,6 +60,8 @@ class ServiceSettings(CommandSettings):
     service_callers: dict[str, Secret]
     """JSON: the name and the secret of each service that may call our internal endpoints."""
     currencies: Annotated[str, AfterValidator(_currencies)] = "USDT:6"
+    invariants_interval_s: float = Field(default=60.0, gt=0, le=86_400)
+    """How often the worker proves its invariants."""
     crash_point_file: Path | None = None
     """For tests alone: where they say at which point this process has to end (`common.crash`)."""
 

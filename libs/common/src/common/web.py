@@ -5,7 +5,6 @@ What enters: HTTP. What leaves: JSON and RFC 9457 problems. What never happens h
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from decimal import Decimal
 from typing import Annotated, Any
 
 import orjson
@@ -18,7 +17,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common import ids
+from common import ids, metrics
 from common.db import FAILURES, MISTAKES
 from common.errors import (
     Forbidden,
@@ -29,6 +28,8 @@ from common.errors import (
     Unavailable,
     problem,
 )
+from common.exact import parse_json
+from common.idempotency import Replayed
 from common.logging import get_logger, report
 from common.money import Currencies
 
@@ -101,26 +102,6 @@ class _ExactRequest(Request):
 
     async def json(self) -> Any:
         return parse_json(await self.body())
-
-
-def parse_json(body: bytes) -> Any:
-    """Read JSON exactly.
-
-    Raises:
-        InvalidInput: when it is malformed, too deep, holds a number too long, or NaN or Infinity.
-    """
-    import json  # the standard parser, since it hands numbers over as they were written
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
-    try:
-        # orjson bounds the depth by itself. The standard parser's bound is the interpreter's recursion limit,
-        # which an import may raise (py-evm does) until a nested body overflows the C stack.
-        orjson.loads(body)
-        return json.loads(body, parse_float=Decimal, parse_constant=refuse)
-    except (ValueError, RecursionError, ArithmeticError) as error:
-        raise InvalidInput(f"the body is not valid JSON: {error}") from error
 
 
 class ExactRoute(APIRoute):
@@ -240,6 +221,7 @@ def create_app(title: str, description: str, ready: dict[str, Check]) -> FastAPI
     app.add_middleware(Edge)
     for error, handler in (
         (ServiceError, _service_error),
+        (Replayed, _replayed),
         (RequestValidationError, _validation_error),
         (HTTPException, _http_error),
         (Exception, _bug),
@@ -251,6 +233,10 @@ def create_app(title: str, description: str, ready: dict[str, Check]) -> FastAPI
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def prometheus() -> Response:
+        return Response(metrics.render(), media_type=metrics.CONTENT_TYPE)
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
@@ -279,6 +265,14 @@ async def _service_error(_: Request, error: Exception) -> Response:
         503: {"retry-after": "1"},
     }.get(error.status)
     return _respond(error.body(), headers)
+
+
+async def _replayed(_: Request, kept: Exception) -> Response:
+    assert isinstance(kept, Replayed)
+    headers = {"idempotent-replayed": "true"}
+    return Response(
+        kept.answer, kept.status, headers=headers, media_type="application/json" if kept.answer else None
+    )
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from common.errors import InvalidInput
+from common.exact import parse_json
 from common.money import MAX_UNITS, Amount, AmountError, Currencies, Currency
-from common.web import parse_json
 
 USDT = Currency("USDT", 6)
 

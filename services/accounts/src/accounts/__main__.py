@@ -1,4 +1,4 @@
-"""python -m accounts {serve|api|worker|migrate|create-tenant|create-key|revoke-key}"""
+"""python -m accounts {serve|api|worker|migrate|verify|dead-letters|create-tenant|create-key|…}"""
 
 import argparse
 import asyncio
@@ -10,6 +10,7 @@ import uvloop
 from accounts.main import MIGRATIONS, command_database, run
 from accounts.use_cases import manage_keys
 from accounts.use_cases.check_invariants import check_invariants
+from common import dead_letter_commands
 from common.errors import ServiceError
 from common.migrate import upgrade
 
@@ -39,7 +40,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     revoke = commands.add_parser("revoke-key", help="revoke an API key everywhere")
     revoke.add_argument("--key-id", type=int, required=True)
+    dead_letter_commands.add_commands(commands)
     return parser.parse_args(arguments)
+
+
+def _show_progress(check: str, rows: int) -> None:
+    """Tell, on one line of the terminal, how far the proof is."""
+    print(f"\r{check}: {rows:,} rows checked", end="\033[K", file=sys.stderr, flush=True)
 
 
 async def command(options: argparse.Namespace) -> int:
@@ -52,9 +59,12 @@ async def command(options: argparse.Namespace) -> int:
             key_id, key = await manage_keys.create_key(database, options.tenant, options.scope)
             print(json.dumps({"key_id": key_id, "key": key}))
         elif options.command == "verify":
-            found = await check_invariants(database)
+            found = await check_invariants(database, progress=_show_progress)
+            print(file=sys.stderr)
             print(json.dumps(found, indent=2))
             return 0 if found["ok"] else 1
+        elif options.command in dead_letter_commands.NAMES:
+            print(*await dead_letter_commands.run_command(database, options), sep="\n")
         else:
             await manage_keys.revoke_key(database, options.key_id)
             print(f"revoked {options.key_id}")

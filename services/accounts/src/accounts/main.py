@@ -6,17 +6,21 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from accounts.api import internal, public
-from accounts.consumers.events import payments_received
+from accounts.consumers.events import consumers, followed, handlers
 from accounts.settings import AccountsCommandSettings, AccountsSettings
+from accounts.use_cases.check_invariants import check_invariants
 from accounts.use_cases.manage_keys import LocalKeys
 from accounts.use_cases.post_operations import Ledger
 from common.auth import CachedVerifier
 from common.bus import Bus
 from common.db import Database
+from common.gaps import outbox_routes
+from common.internal import InternalClient
 from common.money import Currencies
 from common.outbox import Relay
 from common.runner import Work, prepare, serve
 from common.settings import load
+from common.upkeep import upkeep
 from common.web import Check, create_app
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
@@ -30,6 +34,7 @@ def build_app(ready: dict[str, Check], *, routed: bool = True) -> FastAPI:
     if routed:
         app.include_router(public.routes)
         app.include_router(internal.routes)
+        app.include_router(outbox_routes("deals", "payments"))
     return app
 
 
@@ -42,6 +47,8 @@ async def run(mode: str) -> None:
         stack.push_async_callback(database.close)
         bus = await Bus.connect(settings.nats_url, "accounts")
         stack.push_async_callback(bus.close)
+        payments = InternalClient(settings.payments_url, settings.service_credential)
+        stack.push_async_callback(payments.close)
         relay = Relay(settings.accounts_database_url, "accounts", bus)
         ledger = Ledger(database, relay.nudge)
         verifier = CachedVerifier(LocalKeys(database))
@@ -49,13 +56,22 @@ async def run(mode: str) -> None:
         await bus.forget_revoked_keys(verifier)
         app = build_app({"database": database.ping, "nats": bus.ping}, routed=mode != "worker")
         app.state.database = database
+        app.state.followed = followed(payments)
         app.state.ledger = ledger
         app.state.verifier = verifier
         app.state.callers = settings.service_callers
         app.state.currencies = Currencies.parse(settings.currencies)
         work: list[Work] = [bus.until_closed]
         if mode != "api":
-            work += [relay.run, payments_received(bus, database, ledger)]
+            handling = handlers(database, ledger)
+            work += [relay.run, *consumers(bus, database, handling)]
+            work += upkeep(
+                database,
+                lambda: check_invariants(database, app.state.followed),
+                settings.invariants_interval_s,
+                app.state.followed,
+                handling,
+            )
         await serve(app, settings.listen_address, settings.accounts_port, work)
 
 

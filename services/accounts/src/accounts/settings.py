@@ -10,6 +10,8 @@ class AccountsSettings(ServiceSettings):
 
     accounts_database_url: PostgresUrl
     accounts_port: Port = 8001
+    payments_url: str = "http://127.0.0.1:8003"
+    """Whom to ask what was received, when an event did not arrive."""
     database_pool_size: int = Field(default=10, ge=2, le=100)
 
 

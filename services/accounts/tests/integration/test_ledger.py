@@ -180,8 +180,10 @@ async def test_tampering_is_named(house: House) -> None:
     found = await check_invariants(house.accounts_db)
 
     assert not found["ok"]
-    assert found["violations"]["operation_is_zero"] == [{"key": "tron:a:0", "total": "1"}]
-    assert found["violations"]["balance_is_sum"][0]["owner"] == f"user:{alice}"
+    (operation,) = found["violations"]["operation_is_whole"]
+    (adjustment,) = found["violations"]["balance_after_runs"]
+    assert (operation["key"], operation["total"]) == ("tron:a:0", "1")
+    assert (adjustment["owner"], adjustment["seq"], adjustment["key"]) == (f"user:{alice}", 1, "tron:a:0")
 
 
 async def test_credits_and_debits_are_told_once(house: House) -> None:

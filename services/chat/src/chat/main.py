@@ -3,18 +3,20 @@
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from chat.adapters.deals import HttpDeals
 from chat.adapters.tokens import Ed25519Tokens
-from chat.api.http import add_health, problems
+from chat.api.http import add_health, add_invariants, problems
 from chat.api.rooms import Rooms
 from chat.api.sockets import Server, Sockets
 from chat.domain.model import Admission
 from chat.domain.ports import Deals, Tokens
 from chat.settings import ChatCommandSettings, ChatSettings
 from chat.use_cases.admit import admit
+from chat.use_cases.check_invariants import check_invariants
 from chat.use_cases.read_history import read_history
 from chat.use_cases.store_messages import Writer
 from common.bus import Bus
@@ -25,6 +27,7 @@ from common.migrate import upgrade
 from common.outbox import Relay
 from common.runner import DRAIN_S, prepare, run_until_signal
 from common.settings import load
+from common.upkeep import upkeep
 from common.web import Check
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
@@ -81,6 +84,12 @@ async def run() -> None:
             allowed_origins=settings.chat_allowed_origins,
         )
 
+        async def check() -> dict[str, Any]:
+            return await check_invariants(database, SystemClock())
+
+        add_invariants(app, settings.service_callers, check)
+        work = [bus.until_closed, relay.run, *upkeep(database, check, settings.invariants_interval_s)]
+
         async def serving(stop: asyncio.Event) -> None:
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
             await runner.setup()
@@ -90,7 +99,7 @@ async def run() -> None:
             finally:
                 await runner.cleanup()
 
-        await run_until_signal(serving, [bus.until_closed, relay.run])
+        await run_until_signal(serving, work)
 
 
 def migrate() -> None:

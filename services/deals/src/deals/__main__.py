@@ -1,11 +1,14 @@
-"""python -m deals {serve|api|worker|migrate}"""
+"""python -m deals {serve|api|worker|migrate|dead-letters|replay-dead-letters}"""
 
 import argparse
+import asyncio
 import sys
 
 import uvloop
 
-from deals.main import migrate, run
+from common import dead_letter_commands
+from common.migrate import upgrade
+from deals.main import MIGRATIONS, command_database, run
 
 MODES = {
     "serve": "serve HTTP and work in the background",
@@ -15,17 +18,29 @@ MODES = {
 }
 
 
+async def command(options: argparse.Namespace) -> None:
+    """Run one of the commands that need the database alone."""
+    database = command_database()
+    try:
+        print(*await dead_letter_commands.run_command(database, options), sep="\n")
+    finally:
+        await database.close()
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m deals", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in MODES.items():
         commands.add_parser(name, help=text)
-    command = parser.parse_args(sys.argv[1:]).command
-    if command == "migrate":
-        migrate()
+    dead_letter_commands.add_commands(commands)
+    options = parser.parse_args(sys.argv[1:])
+    if options.command == "migrate":
+        upgrade(MIGRATIONS, command_database().url)
+    elif options.command in dead_letter_commands.NAMES:
+        asyncio.run(command(options))
     else:
-        uvloop.run(run(command))
+        uvloop.run(run(options.command))
 
 
 if __name__ == "__main__":

@@ -11,18 +11,19 @@ from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
 from common.internal import InternalClient, RemoteKeys
-from common.migrate import upgrade
 from common.money import Currencies
 from common.outbox import Relay
 from common.runner import Work, prepare, serve
 from common.settings import load
+from common.upkeep import upkeep
 from common.web import Check, create_app
 from deals.adapters.accounts import HttpAccounts
 from deals.adapters.tokens import Ed25519Signer
 from deals.api import internal, public
-from deals.consumers.events import balances_credited
+from deals.consumers.events import consumers, followed, handlers
 from deals.jobs.timers import timers
 from deals.settings import DealsCommandSettings, DealsSettings
+from deals.use_cases.check_invariants import check_invariants
 from deals.use_cases.settle_commands import Money
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
@@ -57,6 +58,8 @@ async def run(mode: str) -> None:
         await bus.declare_stream("DEALS", SUBJECTS)
         await bus.forget_revoked_keys(verifier)
         app = build_app({"database": database.ping, "nats": bus.ping}, routed=mode != "worker")
+        app.state.database = database
+        app.state.followed = followed(client)
         app.state.money = money
         app.state.verifier = verifier
         app.state.callers = settings.service_callers
@@ -64,10 +67,18 @@ async def run(mode: str) -> None:
         app.state.signer = Ed25519Signer(settings.chat_token_private_key)
         work: list[Work] = [bus.until_closed]
         if mode != "api":
-            work += [relay.run, balances_credited(bus, money), *timers(money, funding_wanted)]
+            handling = handlers(money)
+            work += [relay.run, *consumers(bus, money, handling), *timers(money, funding_wanted)]
+            work += upkeep(
+                database,
+                lambda: check_invariants(database, money.accounts, app.state.followed),
+                settings.invariants_interval_s,
+                app.state.followed,
+                handling,
+            )
         await serve(app, settings.listen_address, settings.deals_port, work)
 
 
-def migrate() -> None:
-    """Bring the database to the newest schema."""
-    upgrade(MIGRATIONS, load(DealsCommandSettings).deals_database_url)
+def command_database() -> Database:
+    """Return the database for a command."""
+    return Database(load(DealsCommandSettings).deals_database_url, "deals-command", 2)

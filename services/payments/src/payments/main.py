@@ -11,12 +11,13 @@ from common.auth import CachedVerifier
 from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
+from common.gaps import outbox_routes
 from common.internal import InternalClient, RemoteKeys
-from common.migrate import upgrade
 from common.money import AmountError, Currencies
 from common.outbox import Relay
 from common.runner import Work, prepare, serve
 from common.settings import EXIT_BAD_SETTING, load
+from common.upkeep import upkeep
 from common.web import Check, create_app
 from payments.adapters.accounts import HttpAccounts
 from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, new_seed, read_key
@@ -24,10 +25,11 @@ from payments.adapters.signer import LocalSigner
 from payments.adapters.tron_node import TronNode
 from payments.adapters.tron_usdt import TronUsdt
 from payments.api import internal, public
-from payments.consumers.events import balances_credited
+from payments.consumers.events import consumers, followed, handlers
 from payments.domain.model import StoredSeed
 from payments.jobs.timers import timers
 from payments.settings import PaymentsCommandSettings, PaymentsSettings
+from payments.use_cases.check_invariants import check_invariants
 from payments.use_cases.context import Payments, Policy
 from payments.use_cases.manage_seed import create_seed, read_seed
 
@@ -42,6 +44,7 @@ def build_app(ready: dict[str, Check], *, routed: bool = True) -> FastAPI:
     if routed:
         app.include_router(public.routes)
         app.include_router(internal.routes)
+        app.include_router(outbox_routes("accounts"))
     return app
 
 
@@ -138,20 +141,30 @@ async def run(mode: str) -> None:
         await bus.declare_stream("PAYMENTS", SUBJECTS)
         await bus.forget_revoked_keys(verifier)
         app = build_app({"database": database.ping, "nats": bus.ping}, routed=mode != "worker")
+        app.state.database = database
+        app.state.followed = followed(client)
         app.state.parts = parts
         app.state.verifier = verifier
         app.state.callers = settings.service_callers
         app.state.currencies = Currencies.parse(settings.currencies)
         work: list[Work] = [bus.until_closed]
         if mode != "api":
-            work += [relay.run, balances_credited(bus, parts)]
+            handling = handlers(parts)
+            work += [relay.run, *consumers(bus, parts, handling)]
+            work += upkeep(
+                database,
+                lambda: check_invariants(parts, app.state.followed),
+                settings.invariants_interval_s,
+                app.state.followed,
+                handling,
+            )
             work += timers(parts, settings.tron_scan_interval_s, settings.payments_check_interval_s)
         await serve(app, settings.listen_address, settings.payments_port, work)
 
 
-def migrate() -> None:
-    """Bring the database to the newest schema."""
-    upgrade(MIGRATIONS, load(PaymentsCommandSettings).payments_database_url)
+def command_database() -> Database:
+    """Return the database for a command."""
+    return Database(load(PaymentsCommandSettings).payments_database_url, "payments-command", 2)
 
 
 async def make_seed() -> tuple[StoredSeed, str | None]:

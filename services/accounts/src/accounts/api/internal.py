@@ -2,13 +2,20 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from accounts.api.schemas import (
+    DepositOut,
+    DepositsOut,
+    HeldOut,
+    HeldPageOut,
     KeyHashIn,
+    KeysIn,
     LookupIn,
     LookupOut,
     OperationsIn,
+    OutcomeOut,
+    OutcomesOut,
     OwnerBalanceOut,
     OwnerBalancesOut,
     OwnersIn,
@@ -19,7 +26,7 @@ from accounts.api.schemas import (
 )
 from accounts.domain.errors import KeyUnknown
 from accounts.domain.ledger import Result
-from accounts.use_cases import read_users
+from accounts.use_cases import list_books, read_users
 from accounts.use_cases.check_invariants import check_invariants
 from accounts.use_cases.post_operations import Ledger, check_kinds
 from accounts.use_cases.void_operation import void_operation
@@ -31,7 +38,11 @@ routes = router(prefix="/internal/v1", include_in_schema=False)
 # Each service reaches what it needs and no more.
 Poster = Annotated[str, Depends(require_service("deals", "payments"))]
 Deals = Annotated[str, Depends(require_service("deals"))]
+Payments = Annotated[str, Depends(require_service("payments"))]
 Operator = Annotated[str, Depends(require_service("operator"))]
+
+After = Annotated[int, Query(ge=0)]
+"""The id after which a page begins."""
 
 
 @routes.post("/keys/verify")
@@ -79,10 +90,31 @@ async def void_an_operation(body: VoidIn, _: Deals, request: Request) -> ResultO
     return _show(await void_operation(request.app.state.database, body.key))
 
 
+@routes.get("/deposits")
+async def list_deposits(_: Payments, request: Request, after: After = 0) -> DepositsOut:
+    """List applied deposits in the ledger's order."""
+    rows = await list_books.list_deposits(request.app.state.database, after)
+    return DepositsOut(deposits=[DepositOut(**row) for row in rows])
+
+
+@routes.post("/outcomes")
+async def list_outcomes(body: KeysIn, _: Payments, request: Request) -> OutcomesOut:
+    """Tell how the operations under these keys ended; a key without an outcome is absent."""
+    rows = await list_books.list_outcomes(request.app.state.database, body.keys)
+    return OutcomesOut(outcomes=[OutcomeOut(**row) for row in rows])
+
+
+@routes.get("/held")
+async def list_held(_: Deals, request: Request, after: After = 0) -> HeldPageOut:
+    """List the accounts of deals that hold something."""
+    rows = await list_books.list_held(request.app.state.database, after)
+    return HeldPageOut(held=[HeldOut(**row) for row in rows])
+
+
 @routes.get("/invariants")
 async def invariants(_: Operator, request: Request) -> dict[str, Any]:
     """Prove the ledger against itself."""
-    return await check_invariants(request.app.state.database)
+    return await check_invariants(request.app.state.database, request.app.state.followed)
 
 
 def _show(result: Result) -> ResultOut:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
+from pydantic import AwareDatetime
 
 from accounts.api.schemas import AdjustmentOut, BalanceOut, StatementOut, UserIn, UserOut
 from accounts.domain.errors import UserNotFound
@@ -10,6 +11,7 @@ from accounts.use_cases import read_users
 from accounts.use_cases.upsert_user import upsert_user
 from common.auth import Principal, require
 from common.db import Database
+from common.idempotency import KeyInFlight, Once
 from common.web import Configured, Id, answers, router
 
 routes = router(prefix="/api/v1/user", tags=["users"])
@@ -26,10 +28,17 @@ def _database(request: Request) -> Database:
 Db = Annotated[Database, Depends(_database)]
 
 
-@routes.post("", responses=answers())
-async def create_or_update_a_user(body: UserIn, who: Writer, database: Db) -> UserOut:
+At = Annotated[
+    AwareDatetime | None,
+    Query(description="a past time with a zone, at least 30 s ago: what was under way then is settled now"),
+]
+
+
+@routes.post("", responses=answers(KeyInFlight))
+async def create_or_update_a_user(body: UserIn, who: Writer, database: Db, once: Once) -> UserOut:
     """Create a user, or rename the one with this `external_id`."""
-    return UserOut.of(await upsert_user(database, who.tenant_id, body.external_id, body.name))
+    named = (body.external_id, body.name)
+    return UserOut.of(await upsert_user(database, who.tenant_id, named, once, UserOut.of))
 
 
 @routes.get("/{user_id}", responses=answers(UserNotFound))
@@ -39,9 +48,11 @@ async def read_a_user(user_id: Id, who: Reader, database: Db) -> UserOut:
 
 
 @routes.get("/{user_id}/balance", responses=answers(UserNotFound))
-async def read_balances(user_id: Id, who: Reader, database: Db, currencies: Configured) -> list[BalanceOut]:
-    """Read a user's balance, one entry per configured currency."""
-    found = await read_users.read_balances(database, currencies, who.tenant_id, user_id)
+async def read_balances(
+    user_id: Id, who: Reader, database: Db, currencies: Configured, at: At = None
+) -> list[BalanceOut]:
+    """Read a user's balance, one entry per configured currency; with `at` as it was then."""
+    found = await read_users.read_balances(database, currencies, who.tenant_id, user_id, at)
     return [BalanceOut(currency=c.code, balance=c.to_text(units)) for c, units in found]
 
 

@@ -175,3 +175,54 @@ class OwnerBalancesOut(BaseModel):
     """The accounts that have moved."""
 
     balances: list[OwnerBalanceOut]
+
+
+class DepositOut(BaseModel):
+    """An applied deposit."""
+
+    id: int
+    key: str
+    tenant_id: int
+    amount_units: str
+
+
+class DepositsOut(BaseModel):
+    """A page of applied deposits."""
+
+    deposits: list[DepositOut]
+
+
+class KeysIn(Body):
+    """Keys of operations."""
+
+    keys: Annotated[list[Annotated[str, StringConstraints(max_length=200)]], Field(max_length=500)]
+
+
+class OutcomeOut(BaseModel):
+    """How an operation ended, and what its taking side got."""
+
+    key: str
+    outcome: str
+    amount_units: str | None
+
+
+class OutcomesOut(BaseModel):
+    """The outcomes that are stored."""
+
+    outcomes: list[OutcomeOut]
+
+
+class HeldOut(BaseModel):
+    """What a deal's account holds."""
+
+    id: int
+    tenant_id: int
+    owner: str
+    currency: str
+    balance_units: str
+
+
+class HeldPageOut(BaseModel):
+    """A page of deals' accounts that hold something."""
+
+    held: list[HeldOut]

@@ -1,6 +1,7 @@
 """Users in PostgreSQL."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,6 +27,23 @@ _BALANCES = sa.text(
     """
     SELECT owner, currency, balance::text FROM account
      WHERE tenant_id = :tenant_id AND owner = ANY(:owners)
+    """
+)
+# `seq` and `at` grow together under the account's lock, so the last adjustment before a time is found by halving:
+# the cost does not grow with the history.
+_BALANCES_AT = sa.text(
+    """
+    SELECT a.owner, a.currency, COALESCE(
+        (WITH RECURSIVE half (low, high) AS (
+            SELECT CAST(0 AS bigint), a.seq
+            UNION ALL
+            SELECT CASE WHEN j.at <= :at THEN j.seq ELSE h.low END,
+                   CASE WHEN j.at <= :at THEN h.high ELSE j.seq - 1 END
+              FROM half h JOIN adjustment j ON j.account_id = a.id AND j.seq = (h.low + h.high + 1) / 2
+             WHERE h.low < h.high)
+         SELECT j.balance_after::text FROM half h JOIN adjustment j ON j.account_id = a.id AND j.seq = h.low
+          WHERE h.low = h.high), '0')
+      FROM account a WHERE a.tenant_id = :tenant_id AND a.owner = :owner
     """
 )
 _STATEMENT = sa.text(
@@ -61,6 +79,14 @@ async def balances(
 ) -> dict[tuple[str, str], int]:
     """Return balances in smallest units by (owner, currency); an account without a row is absent."""
     rows = await connection.execute(_BALANCES, {"tenant_id": tenant_id, "owners": list(owners)})
+    return {(owner, currency): int(balance) for owner, currency, balance in rows}
+
+
+async def balances_at(
+    connection: AsyncConnection, tenant_id: int, owner: str, at: datetime
+) -> dict[tuple[str, str], int]:
+    """Return an owner's balances in smallest units as they were at a time."""
+    rows = await connection.execute(_BALANCES_AT, {"tenant_id": tenant_id, "owner": owner, "at": at})
     return {(owner, currency): int(balance) for owner, currency, balance in rows}
 
 

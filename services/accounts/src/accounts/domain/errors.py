@@ -5,6 +5,7 @@ ServiceError (common.errors)
 ├── KeyUnknown          404   no such API key
 ├── KindForbidden       403   this service may not post operations of this kind
 ├── CurrencyUnknown     422   not one of the configured currencies
+├── TimeNotSettled      422   a balance was asked for at a time that may still change
 └── CreditRefused       409   the ledger did not apply a deposit; never answered over HTTP
 """
 
@@ -33,6 +34,12 @@ class CurrencyUnknown(InvalidInput):
     """Not one of the configured currencies."""
 
     code = "currency_unknown"
+
+
+class TimeNotSettled(InvalidInput):
+    """A transaction of that time could still be under way."""
+
+    code = "time_not_settled"
 
 
 class CreditRefused(Conflict):

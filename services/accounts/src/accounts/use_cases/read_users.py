@@ -1,13 +1,17 @@
 """Read users, balances and statements."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from accounts.db import users
-from accounts.domain.errors import CurrencyUnknown, UserNotFound
+from accounts.db import ledger, users
+from accounts.domain.errors import CurrencyUnknown, TimeNotSettled, UserNotFound
 from accounts.domain.ledger import MAX_ID
 from accounts.domain.users import Adjustment, User
-from common.db import Database
+from common.db import TRANSACTION_TIMEOUT_MS, Database
 from common.money import Currencies, Currency
+
+SETTLED_AFTER = timedelta(milliseconds=TRANSACTION_TIMEOUT_MS)
+"""A posting is stamped before its commit, which comes within the longest transaction or not at all."""
 
 
 async def read_user(database: Database, tenant_id: int, user_id: int) -> User:
@@ -29,17 +33,28 @@ async def find_users(database: Database, tenant_id: int, ids: Sequence[int]) -> 
 
 
 async def read_balances(
-    database: Database, currencies: Currencies, tenant_id: int, user_id: int
+    database: Database, currencies: Currencies, tenant_id: int, user_id: int, at: datetime | None = None
 ) -> list[tuple[Currency, int]]:
-    """Return the user's balance in each configured currency, zero included.
+    """Return the user's balance in each configured currency, zero included, now or at a past time.
 
     Raises:
         UserNotFound: when there is no such user in the tenant.
+        TimeNotSettled: when a transaction of that time could still be under way.
     """
     await read_user(database, tenant_id, user_id)
     owner = f"user:{user_id}"
-    found = await find_balances(database, tenant_id, [owner])
+    if at is None:
+        found = await find_balances(database, tenant_id, [owner])
+    else:
+        found = await _balances_at(database, tenant_id, owner, at)
     return [(currency, found.get((owner, currency.code), 0)) for currency in currencies]
+
+
+async def _balances_at(database: Database, tenant_id: int, owner: str, at: datetime) -> dict[tuple[str, str], int]:
+    async with database.transaction() as connection:
+        if at > await ledger.now(connection) - SETTLED_AFTER:
+            raise TimeNotSettled(f"`at` must be at least {SETTLED_AFTER.seconds} s ago; leave it out for now")
+        return await users.balances_at(connection, tenant_id, owner, at)
 
 
 async def find_balances(database: Database, tenant_id: int, owners: Sequence[str]) -> dict[tuple[str, str], int]:

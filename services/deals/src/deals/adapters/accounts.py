@@ -7,7 +7,7 @@ from typing import Any
 from common.internal import InternalClient
 from common.logging import get_logger
 from deals.domain.model import Command, CommandState, Deal, Movement
-from deals.domain.ports import Answer
+from deals.domain.ports import Answer, Held
 
 log = get_logger()
 
@@ -36,15 +36,22 @@ class HttpAccounts:
             self._users.popitem(last=False)
         return True
 
-    async def balance(self, tenant_id: int, user_id: int, currency: str) -> int:
+    async def balances(self, tenant_id: int, user_ids: Sequence[int]) -> dict[tuple[int, str], int]:
         """See the port."""
-        found = await self._balances(tenant_id, [f"user:{user_id}"])
-        return next((int(b["balance_units"]) for b in found if b["currency"] == currency), 0)
+        found = await self._balances(tenant_id, [f"user:{user_id}" for user_id in user_ids])
+        return {(int(b["owner"].removeprefix("user:")), b["currency"]): int(b["balance_units"]) for b in found}
 
     async def held(self, tenant_id: int, deal_ids: Sequence[int]) -> dict[int, int]:
         """See the port."""
         found = await self._balances(tenant_id, [f"deal:{deal_id}" for deal_id in deal_ids])
         return {int(b["owner"].removeprefix("deal:")): int(b["balance_units"]) for b in found}
+
+    async def all_held(self, after: int) -> list[Held]:
+        """See the port."""
+        found = await self._client.call("GET", "/internal/v1/held", params={"after": after})
+        return [
+            Held(h["id"], int(h["owner"].removeprefix("deal:")), int(h["balance_units"])) for h in found["held"]
+        ]
 
     async def _balances(self, tenant_id: int, owners: list[str]) -> list[dict[str, Any]]:
         body = {"tenant_id": tenant_id, "owners": owners}

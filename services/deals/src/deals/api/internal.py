@@ -36,4 +36,4 @@ async def read_a_chat(chat_id: UUID, _: Caller, request: Request) -> ChatOut:
 async def invariants(_: Caller, request: Request) -> dict[str, Any]:
     """Check that each deal's account holds what its status implies."""
     money: Money = request.app.state.money
-    return await check_invariants(money.database, money.accounts)
+    return await check_invariants(money.database, money.accounts, request.app.state.followed)

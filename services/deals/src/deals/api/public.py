@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request, Response
 
 from common.auth import Principal, require
+from common.idempotency import KeyInFlight, Once, Retry, keep_final
 from common.ids import MAX_ID, new_uuid
 from common.money import AmountError, Currencies
 from common.web import Configured, Id, answers, router
@@ -17,6 +18,7 @@ from deals.use_cases import read_deals
 from deals.use_cases.create_deal import create_deal
 from deals.use_cases.issue_chat_token import issue_chat_token
 from deals.use_cases.perform_action import Performed, perform_action
+from deals.use_cases.read_missing import read_missing
 from deals.use_cases.settle_commands import Money
 
 routes = router(prefix="/api/v1/deal", tags=["deals"])
@@ -38,15 +40,21 @@ def _money(request: Request) -> Money:
 Moving = Annotated[Money, Depends(_money)]
 
 
-def show(deal: Deal, pending: Command | None, currencies: Currencies) -> DealOut:
+def show(deal: Deal, pending: Command | None, currencies: Currencies, missing: int | None = 0) -> DealOut:
     """Show a deal."""
     currency = currencies.get(deal.currency)
     assert currency is not None, f"{deal.currency} was configured once and must stay (CURRENCIES)"
-    return DealOut.of(deal, pending, currency)
+    return DealOut.of(deal, pending, currency, missing)
 
 
-@routes.post("", responses=answers(UnknownParty))
-async def create_a_deal(body: DealIn, who: Writer, money: Moving, currencies: Configured) -> DealOut:
+async def _show_whole(money: Money, deal: Deal, pending: Command | None, currencies: Currencies) -> DealOut:
+    """Show a deal with what it lacks, which the ledger knows."""
+    missing = await read_missing(money.accounts, deal.tenant_id, [deal])
+    return show(deal, pending, currencies, missing[deal.id])
+
+
+@routes.post("", responses=answers(UnknownParty, KeyInFlight))
+async def create_a_deal(body: DealIn, who: Writer, money: Moving, currencies: Configured, once: Once) -> DealOut:
     """Create a deal between two of your users."""
     currency = currencies.get(body.currency)
     if currency is None:
@@ -66,7 +74,7 @@ async def create_a_deal(body: DealIn, who: Writer, money: Moving, currencies: Co
         performer_id=body.performer_id,
         deadline_at=body.deadline_at,
     )
-    deal = await create_deal(money.database, money.accounts, money.clock, money.told, new)
+    deal = await create_deal(money, new, once, lambda deal: show(deal, None, currencies))
     return show(deal, None, currencies)
 
 
@@ -85,8 +93,9 @@ async def list_deals(
     before = MAX_ID if cursor is None else int(cursor)
     wanted = Filter(status, customer_id, performer_id, before, limit)
     page = await read_deals.list_deals(money.database, who.tenant_id, wanted)
+    missing = await read_missing(money.accounts, who.tenant_id, [deal for deal, _ in page])
     return DealsOut(
-        items=[show(deal, pending, currencies) for deal, pending in page],
+        items=[show(deal, pending, currencies, missing[deal.id]) for deal, pending in page],
         next_cursor=str(page[-1][0].id) if len(page) == limit else None,
     )
 
@@ -95,12 +104,12 @@ async def list_deals(
 async def read_a_deal(deal_id: Id, who: Reader, money: Moving, currencies: Configured) -> DealOut:
     """Read a deal."""
     deal, pending = await read_deals.read_deal(money.database, who.tenant_id, deal_id)
-    return show(deal, pending, currencies)
+    return await _show_whole(money, deal, pending, currencies)
 
 
 @routes.post("/{deal_id}/chat_token", responses=answers(DealNotFound), tags=["chat"])
 async def issue_a_chat_token(
-    deal_id: Id, body: ChatTokenIn, who: Reader, money: Moving, request: Request
+    deal_id: Id, body: ChatTokenIn, who: Reader, money: Moving, request: Request, once: Once
 ) -> ChatTokenOut:
     """Issue a token with which a party, or the arbiter, enters the deal's chat."""
     token = await issue_chat_token(
@@ -110,24 +119,37 @@ async def issue_a_chat_token(
         (who.tenant_id, who.scopes),
         deal_id,
         body.user_id,
+        once,
     )
     return ChatTokenOut(token=token.token, expires_at=token.expires_at)
 
 
 @routes.post("/{deal_id}/dispute", responses={**answers(DealNotFound, ActionPending)}, tags=["disputes"])
 async def open_a_dispute(
-    deal_id: Id, body: DisputeIn, who: Writer, money: Moving, currencies: Configured
+    deal_id: Id,
+    body: DisputeIn,
+    who: Writer,
+    money: Moving,
+    currencies: Configured,
+    response: Response,
+    once: Once,
 ) -> DealOut:
     """Open a dispute on a funded deal: from now on the arbiter decides."""
     about = (body.title, body.description)
-    done = await perform_action(money, who.tenant_id, deal_id, Action.DISPUTE, about)
-    return show(done.deal, done.pending, currencies)
+    done = await perform_action(money, who.tenant_id, deal_id, Action.DISPUTE, about, once)
+    return await _answer(money, done, response, currencies, once)
 
 
-def _answer(done: Performed, response: Response, currencies: Currencies) -> DealOut:
+async def _answer(
+    money: Money, done: Performed, response: Response, currencies: Currencies, once: Retry | None
+) -> DealOut:
+    """Show the deal; an answer that is final is kept for a retry."""
+    shown = await _show_whole(money, done.deal, done.pending, currencies)
     if done.in_flight:
         response.status_code = 202
-    return show(done.deal, done.pending, currencies)
+    else:
+        await keep_final(money.database, done.deal.tenant_id, once, shown)
+    return shown
 
 
 def _action(action: Action, who: type[Principal]) -> Callable[..., Awaitable[DealOut]]:
@@ -137,16 +159,18 @@ def _action(action: Action, who: type[Principal]) -> Callable[..., Awaitable[Dea
         money: Moving,
         currencies: Configured,
         response: Response,
+        once: Once,
     ) -> DealOut:
         tenant_id: int = caller.tenant_id  # type: ignore[attr-defined]  # it is a Principal
-        done = await perform_action(money, tenant_id, deal_id, action)
-        return _answer(done, response, currencies)
+        done = await perform_action(money, tenant_id, deal_id, action, retry=once)
+        return await _answer(money, done, response, currencies, once)
 
     return handler
 
 
-async def _deny(deal_id: Id, who: Writer, money: Moving) -> Response:
-    await perform_action(money, who.tenant_id, deal_id, Action.DENY)
+async def _deny(deal_id: Id, who: Writer, money: Moving, once: Once) -> Response:
+    await perform_action(money, who.tenant_id, deal_id, Action.DENY, retry=once)
+    await keep_final(money.database, who.tenant_id, once, None, 204)
     return Response(status_code=204)
 
 

@@ -90,6 +90,11 @@ class DealOut(BaseModel):
     currency: str
     customer_id: int
     performer_id: int
+    amount_missing: str | None = Field(
+        examples=["2.500000"],
+        description="what the customer's balance lacks while the deal waits for payment; null when the ledger"
+        " did not answer",
+    )
     deadline_at: datetime | None
     overdue: bool
     dispute: DisputeOut | None
@@ -99,8 +104,8 @@ class DealOut(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def of(cls, deal: Deal, pending: Command | None, currency: Currency) -> "DealOut":
-        """Show a deal."""
+    def of(cls, deal: Deal, pending: Command | None, currency: Currency, missing: int | None = 0) -> "DealOut":
+        """Show a deal; `missing` is in smallest units, None when it is not known."""
         allowed = PUBLIC_ACTIONS[deal.status] if pending is None else ()
         return cls(
             deal_id=deal.id,
@@ -112,6 +117,7 @@ class DealOut(BaseModel):
             currency=deal.currency,
             customer_id=deal.customer_id,
             performer_id=deal.performer_id,
+            amount_missing=None if missing is None else currency.to_text(missing),
             deadline_at=deal.deadline_at,
             overdue=deal.overdue_at is not None,
             dispute=None

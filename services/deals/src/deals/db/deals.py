@@ -25,6 +25,7 @@ _INSERT = sa.text(
     """
 )
 _READ = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id = :id AND d.tenant_id = :tenant_id")
+_READ_MANY = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id = ANY(:ids)")
 _LOCK = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id = :id FOR NO KEY UPDATE")
 _BY_CHAT = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.chat_id = :chat_id")
 _SAVE = sa.text(
@@ -62,7 +63,22 @@ _PAST_DEADLINE = sa.text(
      ORDER BY d.deadline_at LIMIT :limit
     """
 )
-_AFTER = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id > :after ORDER BY d.id LIMIT :limit")
+_HOLDING_AFTER = sa.text(
+    f"""
+    SELECT {_COLUMNS} FROM deal d
+     WHERE d.id > :after AND d.status IN ('confirm_performer', 'confirmed', 'dispute') ORDER BY d.id LIMIT :limit
+    """
+)
+# Each version of a deal but none before it was created is an event.
+_UNTOLD = sa.text(
+    """
+    SELECT 'deal:' || d.id AS aggregate, v.version FROM deal d, generate_series(1, d.version) AS v (version)
+     WHERE d.created_at >= :since
+       AND NOT EXISTS (SELECT FROM outbox o WHERE o.envelope->>'aggregate' = 'deal:' || d.id
+                          AND (o.envelope->>'aggregate_version')::bigint = v.version)
+     ORDER BY 1, 2 LIMIT :limit
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +139,11 @@ async def read(connection: AsyncConnection, tenant_id: int, deal_id: int) -> Dea
     """Return a deal of the tenant, or None."""
     row = (await connection.execute(_READ, {"id": deal_id, "tenant_id": tenant_id})).first()
     return None if row is None else _deal(row)
+
+
+async def read_many(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, Deal]:
+    """Return deals of any tenant by id."""
+    return {deal.id: deal for deal in map(_deal, await connection.execute(_READ_MANY, {"ids": list(ids)}))}
 
 
 async def lock(connection: AsyncConnection, deal_id: int) -> Deal | None:
@@ -192,6 +213,12 @@ async def past_deadline(connection: AsyncConnection, now: datetime, limit: int) 
     return [_deal(row) for row in rows]
 
 
-async def after(connection: AsyncConnection, deal_id: int, limit: int) -> list[Deal]:
-    """Return deals of all tenants in the order of their ids."""
-    return [_deal(row) for row in await connection.execute(_AFTER, {"after": deal_id, "limit": limit})]
+async def holding(connection: AsyncConnection, after: int, limit: int) -> list[Deal]:
+    """Return deals of all tenants whose account must hold their price, in the order of their ids."""
+    return [_deal(row) for row in await connection.execute(_HOLDING_AFTER, {"after": after, "limit": limit})]
+
+
+async def untold(connection: AsyncConnection, since: datetime, limit: int) -> list[dict[str, object]]:
+    """Return versions of deals made since a time that no event in the outbox tells."""
+    rows = await connection.execute(_UNTOLD, {"since": since, "limit": limit})
+    return [dict(row) for row in rows.mappings()]

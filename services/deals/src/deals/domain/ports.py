@@ -8,6 +8,15 @@ from deals.domain.model import Command, CommandState, Deal
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What a deal's account holds, in smallest units; `place` orders the pages of a list."""
+
+    place: int
+    deal_id: int
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The ledger's final answer for one command."""
 
@@ -22,12 +31,16 @@ class Accounts(Protocol):
         """Tell whether all of the users exist in the tenant."""
         ...
 
-    async def balance(self, tenant_id: int, user_id: int, currency: str) -> int:
-        """Return a user's balance in smallest units."""
+    async def balances(self, tenant_id: int, user_ids: Sequence[int]) -> dict[tuple[int, str], int]:
+        """Return users' balances in smallest units by (user, currency); one that never moved is absent."""
         ...
 
     async def held(self, tenant_id: int, deal_ids: Sequence[int]) -> dict[int, int]:
         """Return what each deal's account holds, in smallest units."""
+        ...
+
+    async def all_held(self, after: int) -> list[Held]:
+        """Return a page of the deals' accounts of all tenants that hold something, above a place."""
         ...
 
     async def post(self, commands: Sequence[tuple[Deal, Command]]) -> list[Answer | None]:

@@ -76,7 +76,8 @@ async def _pass(money: Money, funding: Funding) -> bool:
         if not page:
             return True
         if balance < 0:
-            balance = await money.accounts.balance(funding.tenant_id, funding.customer_id, funding.currency)
+            found = await money.accounts.balances(funding.tenant_id, [funding.customer_id])
+            balance = found.get((funding.customer_id, funding.currency), 0)
         after = page[-1].id
         fitting, balance = _choose(page, balance)
         for start in range(0, len(fitting), BATCH):

@@ -7,6 +7,7 @@ from typing import Protocol
 from common.clock import Clock
 from common.db import Database
 from common.errors import Forbidden
+from common.idempotency import Retry, begin
 from deals.domain.errors import InvalidDeal
 from deals.use_cases.read_deals import read_deal
 
@@ -36,12 +37,14 @@ async def issue_chat_token(
     who: tuple[int, frozenset[str]],
     deal_id: int,
     user_id: int | None,
+    retry: Retry | None = None,
 ) -> ChatToken:
     """Issue a token for a party of the deal, or for the arbiter.
 
     Args:
         who: the tenant, and the scopes of its key: a party's token wants `default`, an arbiter's `arbiter`.
         user_id: a party of the deal; None asks for the arbiter's token.
+        retry: the call's idempotency key, if it has one: a retry gets a token of its own, none is ever stored.
 
     Raises:
         DealNotFound: when the tenant has no such deal.
@@ -57,6 +60,8 @@ async def issue_chat_token(
         raise Forbidden("an arbiter's token wants a key with the scope arbiter; else send user_id")
     if role != "arbiter" and "default" not in scopes:
         raise Forbidden("a party's token wants a key with the scope default")
+    async with database.transaction() as connection:
+        await begin(connection, tenant_id, retry)
     now = clock.now()
     expires_at = (now + LIFETIME).replace(microsecond=0)
     claims: dict[str, object] = {

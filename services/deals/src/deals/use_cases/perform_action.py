@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from common import outbox
 from common.crash import crash_point
+from common.idempotency import Retry, begin
 from deals.db import commands, deals
 from deals.domain import events
 from deals.domain.errors import DealNotFound
@@ -27,11 +28,13 @@ async def perform_action(
     deal_id: int,
     action: Action,
     dispute: tuple[str, str] | None = None,
+    retry: Retry | None = None,
 ) -> Performed:
     """Do the action, or find that it is done already or still in flight.
 
     Args:
         dispute: title and description, with the action `dispute` alone.
+        retry: the call's idempotency key, if it has one; a call that came before is shown the deal as it is.
 
     Raises:
         DealNotFound: when the tenant has no such deal.
@@ -45,6 +48,8 @@ async def perform_action(
         if deal is None or deal.tenant_id != tenant_id:
             raise DealNotFound(f"there is no deal {deal_id}")
         pending = (await commands.pending(connection, [deal_id])).get(deal_id)
+        if not await begin(connection, tenant_id, retry):
+            return Performed(deal, pending, in_flight=pending is not None)
         match act(deal, pending, action, now, about):
             case AlreadyDone():
                 return Performed(deal, pending, in_flight=False)

@@ -75,10 +75,10 @@ async def post_commands(money: Money, claimed: Sequence[Command]) -> list[Deal |
 
 
 async def _post(money: Money, to_post: Sequence[Command]) -> list[Answer | None]:
-    async with money.database.transaction() as connection:
-        pairs = [(await deal_rows.lock(connection, c.deal_id), c) for c in to_post]
+    async with money.database.transaction() as connection:  # what is posted of a deal never changes: no locks
+        found = await deal_rows.read_many(connection, [c.deal_id for c in to_post])
     try:
-        return await money.accounts.post([(deal, c) for deal, c in pairs if deal is not None])
+        return await money.accounts.post([(found[c.deal_id], c) for c in to_post])
     except Unavailable as error:
         log.warning("command.outcome_unknown", keys=[c.key for c in to_post], error=error.detail)
         return [None] * len(to_post)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from common.internal import InternalClient
 from common.logging import get_logger
-from payments.domain.model import Deposit
+from payments.domain.model import Booked, Deposit
 
 log = get_logger()
 
@@ -51,3 +51,13 @@ class HttpAccounts:
             if result["outcome"] != "applied":
                 log.error("deposit.refused", **result)
         return [result["outcome"] == "applied" for result in found["results"]]
+
+    async def deposits(self, after: int) -> list[Booked]:
+        """See the port."""
+        found = await self._client.call("GET", "/internal/v1/deposits", params={"after": after})
+        return [Booked(d["id"], d["key"], int(d["amount_units"])) for d in found["deposits"]]
+
+    async def booked(self, keys: Sequence[str]) -> dict[str, int]:
+        """See the port."""
+        found = await self._client.call("POST", "/internal/v1/outcomes", {"keys": list(keys)})
+        return {o["key"]: int(o["amount_units"]) for o in found["outcomes"] if o["outcome"] == "applied"}

@@ -16,4 +16,4 @@ Caller = Annotated[str, Depends(require_service("operator"))]
 @routes.get("/invariants")
 async def invariants(_: Caller, request: Request) -> dict[str, Any]:
     """Tell the totals that the ledger must agree with, and what is late."""
-    return await check_invariants(request.app.state.parts)
+    return await check_invariants(request.app.state.parts, request.app.state.followed)

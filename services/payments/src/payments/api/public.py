@@ -5,13 +5,14 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from common.auth import Principal, require
+from common.idempotency import KeyInFlight, Once
 from common.money import AmountError, Currencies
 from common.web import Configured, Id, answers, router
 from payments.api.schemas import GatewayOut, PaymentIn, PaymentOut
 from payments.domain.errors import InvalidPayment, PaymentNotFound, UserNotFound
 from payments.domain.model import Payment
 from payments.use_cases.context import Payments
-from payments.use_cases.create_payment import create_payment
+from payments.use_cases.create_payment import Asked, create_payment
 from payments.use_cases.read_payments import read_payment
 
 routes = router(prefix="/api/v1/payment", tags=["payments"])
@@ -44,8 +45,10 @@ async def list_gateways(_: Reader, parts: Parts) -> list[GatewayOut]:
     ]
 
 
-@routes.post("", responses=answers(UserNotFound))
-async def create_a_payment(body: PaymentIn, who: Writer, parts: Parts, currencies: Configured) -> PaymentOut:
+@routes.post("", responses=answers(UserNotFound, KeyInFlight))
+async def create_a_payment(
+    body: PaymentIn, who: Writer, parts: Parts, currencies: Configured, once: Once
+) -> PaymentOut:
     """Create a payment; `gateway_data` says where the user pays."""
     currency = currencies.get(body.currency)
     if currency is None:
@@ -55,7 +58,8 @@ async def create_a_payment(body: PaymentIn, who: Writer, parts: Parts, currencie
     except AmountError as error:
         raise InvalidPayment(f"amount: {error}") from error
     owner = (who.tenant_id, body.user_id)
-    payment = await create_payment(parts, owner, body.gateway_id, (currency.code, units))
+    asked = Asked(owner, body.gateway_id, currency.code, units)
+    payment = await create_payment(parts, asked, once, lambda payment: show(payment, parts, currencies))
     return show(payment, parts, currencies)
 
 

@@ -1,21 +1,30 @@
 """The events that payments follows: credits."""
 
-from collections.abc import Awaitable, Callable
-
-from common.bus import Bus
+from common.bus import Bus, Handler
+from common.dead_letters import DeadLetters
+from common.gaps import Followed
+from common.internal import InternalClient
+from common.runner import Work
 from payments.use_cases.context import Payments
-from payments.use_cases.record_applied import record_applied
+from payments.use_cases.record_applied import CONSUMER, record_applied
+
+DURABLE = "payments-applied"
+SUBJECTS = ("balance.credited",)
+ATTEMPTS = 20
+"""About three minutes. `check_payments` finds what this note would have told, so nothing waits for a letter."""
 
 
-def balances_credited(bus: Bus, parts: Payments) -> Callable[[], Awaitable[None]]:
+def handlers(parts: Payments) -> dict[str, Handler]:
+    """Return what is done with each consumer's events."""
+    return {DURABLE: lambda event: record_applied(parts, event)}
+
+
+def followed(accounts: InternalClient) -> list[Followed]:
+    """Return the producers whose outbox must agree with our inbox."""
+    return [Followed(CONSUMER, accounts, SUBJECTS)]
+
+
+def consumers(bus: Bus, parts: Payments, handling: dict[str, Handler]) -> list[Work]:
     """Return the work that notes which deposits were credited."""
-
-    async def work() -> None:
-        await bus.consume(
-            "ACCOUNTS",
-            "payments-applied",
-            ["balance.credited"],
-            lambda event: record_applied(parts, event),
-        )
-
-    return work
+    dead = DeadLetters(parts.database)
+    return [lambda: bus.consume("ACCOUNTS", DURABLE, SUBJECTS, handling[DURABLE], dead, ATTEMPTS)]

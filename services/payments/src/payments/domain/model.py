@@ -146,6 +146,24 @@ class Deposit:
 
 
 @dataclass(frozen=True, slots=True)
+class Booked:
+    """A deposit as the ledger has it; `place` orders the pages of a list."""
+
+    place: int
+    key: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A deposit as we stored it, and whether accounts' answer was noted."""
+
+    key: str
+    amount: int
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
     """A sweep of one wallet to the main wallet."""
 

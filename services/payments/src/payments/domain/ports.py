@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from payments.domain.model import BlockContent, Deposit, Fuel, GatewayInfo, Header, Signed, Sweep
+from payments.domain.model import BlockContent, Booked, Deposit, Fuel, GatewayInfo, Header, Signed, Sweep
 
 
 class Chain(Protocol):
@@ -67,6 +67,14 @@ class Accounts(Protocol):
 
     async def credit(self, deposits: Sequence[Deposit]) -> list[bool]:
         """Post deposits; tell for each whether it is applied."""
+        ...
+
+    async def deposits(self, after: int) -> list[Booked]:
+        """Return a page of applied deposits in the ledger's order, above a place."""
+        ...
+
+    async def booked(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return, of these keys, those whose operation is applied, with the amount in smallest units."""
         ...
 
 

@@ -1,7 +1,7 @@
 """What the use cases of payments share: the database, the gateways, accounts, the signer, the clock."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from common.clock import Clock
@@ -31,3 +31,5 @@ class Payments:
     clock: Clock
     policy: Policy
     told: Callable[[], None]
+    turns: dict[str, int] = field(default_factory=dict)
+    """Up to which wallet each gateway's balances were compared with the chain in this round."""

@@ -1,13 +1,20 @@
 """Create a payment: a wallet of the user's own to pay to, and how long it waits."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
 from common import outbox
 from common.crash import crash_point
+from common.db import Connection
 from common.errors import Unavailable
+from common.idempotency import Retry, begin, keep
 from payments.db import payments
 from payments.db.payments import WalletTaken
 from payments.domain import events
 from payments.domain.errors import InvalidPayment, UserNotFound
-from payments.domain.model import Payment
+from payments.domain.model import Payment, Wallet
 from payments.domain.ports import Gateway
 from payments.use_cases.context import Payments
 from payments.use_cases.scan_chain import begin_scanning
@@ -15,14 +22,24 @@ from payments.use_cases.scan_chain import begin_scanning
 TRIES = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a payment is asked for: the tenant and the user, the gateway, and the amount in smallest units."""
+
+    owner: tuple[int, int]
+    gateway_id: str
+    currency: str
+    amount: int
+
+
 async def create_payment(
-    parts: Payments, owner: tuple[int, int], gateway_id: str, money: tuple[str, int]
+    parts: Payments, asked: Asked, retry: Retry | None, show: Callable[[Payment], BaseModel]
 ) -> Payment:
     """Store the payment and return it.
 
     Args:
-        owner: the tenant and the user.
-        money: the currency and the amount in smallest units.
+        retry: the call's idempotency key, if it has one.
+        show: renders the answer that is kept for a retry.
 
     Raises:
         InvalidPayment: when the gateway is unknown or does not take the currency.
@@ -30,20 +47,23 @@ async def create_payment(
         Unavailable: when accounts can't be asked about a user never seen before, or no block was ever scanned
             and no node answers.
     """
-    gateway = parts.gateways.get(gateway_id)
+    gateway = parts.gateways.get(asked.gateway_id)
     if gateway is None:
-        raise InvalidPayment(f"there is no gateway {gateway_id!r}; GET /payment/gateways lists them")
-    if money[0] != gateway.info.currency:
-        raise InvalidPayment(f"{gateway_id} takes {gateway.info.currency}, not {money[0]}")
-    if not await parts.accounts.user_exists(*owner):
-        raise UserNotFound(f"there is no user {owner[1]}")
+        raise InvalidPayment(f"there is no gateway {asked.gateway_id!r}; GET /payment/gateways lists them")
+    if asked.currency != gateway.info.currency:
+        raise InvalidPayment(f"{asked.gateway_id} takes {gateway.info.currency}, not {asked.currency}")
+    if not await parts.accounts.user_exists(*asked.owner):
+        raise UserNotFound(f"there is no user {asked.owner[1]}")
     cursor = await begin_scanning(parts, gateway)
-    head = await _head_height(gateway)
+    heights = (await _head_height(gateway), cursor.height)
     for _ in range(TRIES):
         try:
-            return await _store(parts, gateway, owner, money, (head, cursor.height))
+            payment = await _store(parts, gateway, asked, heights, (retry, show))
         except WalletTaken:
             continue
+        crash_point("payment.stored")
+        parts.told()
+        return payment
     raise Unavailable("the user's wallets are contended; try again")
 
 
@@ -58,26 +78,32 @@ async def _head_height(gateway: Gateway) -> int | None:
 async def _store(
     parts: Payments,
     gateway: Gateway,
-    owner: tuple[int, int],
-    money: tuple[str, int],
+    asked: Asked,
     heights: tuple[int | None, int],
+    once: tuple[Retry | None, Callable[[Payment], BaseModel]],
 ) -> Payment:
     """Store the payment with a wallet; `heights` are the chain's head, where it is known, and the cursor's."""
-    now, info = parts.clock.now(), gateway.info
-    head, scanned = heights
+    now, (head, scanned), (retry, show) = parts.clock.now(), heights, once
     async with parts.database.transaction() as connection:
-        wallet = None
-        if head is not None:
-            wallet = await payments.idle_wallet(connection, *owner, info.id)
-        if wallet is None:
-            index = await payments.next_index(connection)
-            address = gateway.addresses.deposit_address(index)
-            wallet = await payments.insert_wallet(connection, owner, (info.id, info.network), index, address)
+        await begin(connection, asked.owner[0], retry)
+        wallet = await _wallet(connection, gateway, asked.owner, new=head is None)
         # Without the head the wallet is new: no older payment's deposit could be on the way to it.
         height = scanned if head is None else head
+        money = (asked.currency, asked.amount)
         expires_at = now + parts.policy.payment_lifetime
         payment = await payments.insert(connection, wallet, money, height, now, expires_at)
         await outbox.append(connection, [events.status_reached(payment)])
-    crash_point("payment.stored")
-    parts.told()
+        await keep(connection, asked.owner[0], retry, show(payment))
     return payment
+
+
+async def _wallet(connection: Connection, gateway: Gateway, owner: tuple[int, int], *, new: bool) -> Wallet:
+    """Return an idle wallet of the user, or a new one."""
+    info = gateway.info
+    if not new:
+        idle = await payments.idle_wallet(connection, *owner, info.id)
+        if idle is not None:
+            return idle
+    index = await payments.next_index(connection)
+    address = gateway.addresses.deposit_address(index)
+    return await payments.insert_wallet(connection, owner, (info.id, info.network), index, address)

@@ -1,0 +1,102 @@
+"""Our side of what must agree: deposits with the ledger, wallets with the chain, changes with the outbox."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from payments.domain.model import Stored
+
+_KEY = "t.network || ':' || t.txid || ':' || t.log_index"
+_STORED = sa.text(
+    f"""
+    SELECT {_KEY} AS key, t.amount::text, t.applied_at IS NOT NULL FROM transfer t
+      JOIN unnest(CAST(:networks AS text[]), CAST(:txids AS text[]), CAST(:logs AS integer[]))
+        AS w (network, txid, log_index) USING (network, txid, log_index)
+     WHERE t.class = 'deposit'
+    """
+)
+_PAGE = sa.text(
+    f"""
+    SELECT {_KEY} AS key, t.amount::text, t.applied_at IS NOT NULL, t.network, t.txid, t.log_index FROM transfer t
+     WHERE t.class = 'deposit' AND (t.network, t.txid, t.log_index) > (:network, :txid, :log_index)
+     ORDER BY t.network, t.txid, t.log_index LIMIT :limit
+    """
+)
+# What the stored solid transfers say that each deposit wallet has, with the wallets in turn.
+_WALLETS = sa.text(
+    """
+    SELECT w.id, w.address,
+           (COALESCE((SELECT sum(t.amount) FROM transfer t
+                       WHERE t.network = w.network AND t.to_address = w.address AND t.currency = :currency), 0)
+          - COALESCE((SELECT sum(t.amount) FROM transfer t
+                       WHERE t.network = w.network AND t.from_address = w.address AND t.currency = :currency), 0)
+           )::text AS units
+      FROM wallet w WHERE w.gateway_id = :gateway_id AND w.id > :after ORDER BY w.id LIMIT :limit
+    """
+)
+_UNTOLD = sa.text(
+    """
+    SELECT f.aggregate, f.version FROM (
+        SELECT 'payment:' || p.id, v.version FROM payment p, generate_series(1, p.version) AS v (version)
+         WHERE p.created_at >= :since
+        UNION ALL
+        SELECT 'transfer:' || t.network || ':' || t.txid || ':' || t.log_index, 1 FROM transfer t
+         WHERE t.class = 'deposit' AND t.block_time >= :since
+        UNION ALL
+        SELECT 'sweep:' || s.id, 1 FROM sweep s WHERE s.step = 'swept' AND s.updated_at >= :since
+      ) AS f (aggregate, version)
+     WHERE NOT EXISTS (SELECT FROM outbox o WHERE o.envelope->>'aggregate' = f.aggregate
+                          AND (o.envelope->>'aggregate_version')::bigint = f.version)
+     ORDER BY 1, 2 LIMIT :limit
+    """
+)
+
+Place = tuple[str, str, int]
+BEGINNING: Place = ("", "", -1)
+
+
+@dataclass(frozen=True, slots=True)
+class WalletBook:
+    """A deposit wallet and what our stored transfers say that it has."""
+
+    id: int
+    address: str
+    units: int
+
+
+async def stored(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Stored]:
+    """Return the deposits under these keys of the ledger."""
+    parts = [key.split(":") for key in keys]
+    values = {
+        "networks": [p[0] for p in parts],
+        "txids": [p[1] for p in parts],
+        "logs": [int(p[2]) for p in parts],
+    }
+    rows = await connection.execute(_STORED, values)
+    return {key: Stored(key, int(amount), applied) for key, amount, applied in rows}
+
+
+async def page(connection: AsyncConnection, after: Place, limit: int) -> tuple[list[Stored], Place]:
+    """Return a page of deposits in the order of their identity, and the place after it."""
+    values = {"network": after[0], "txid": after[1], "log_index": after[2], "limit": limit}
+    rows = (await connection.execute(_PAGE, values)).all()
+    found = [Stored(row[0], int(row[1]), row[2]) for row in rows]
+    return found, ((rows[-1][3], rows[-1][4], rows[-1][5]) if rows else after)
+
+
+async def wallets(
+    connection: AsyncConnection, gateway_id: str, currency: str, after: int, limit: int
+) -> list[WalletBook]:
+    """Return what wallets above an id should have, by our stored transfers."""
+    values = {"gateway_id": gateway_id, "currency": currency, "after": after, "limit": limit}
+    return [WalletBook(r[0], r[1], int(r[2])) for r in await connection.execute(_WALLETS, values)]
+
+
+async def untold(connection: AsyncConnection, since: datetime, limit: int) -> list[dict[str, Any]]:
+    """Return changes since a time that no event in the outbox tells."""
+    rows = await connection.execute(_UNTOLD, {"since": since, "limit": limit})
+    return [dict(row) for row in rows.mappings()]
