@@ -1,5 +1,8 @@
 """Users, tenants and keys over HTTP."""
 
+from typing import Any
+
+import asyncpg
 import httpx
 import pytest
 
@@ -96,3 +99,30 @@ async def test_a_revoked_key_is_refused_once_the_event_came(house: House) -> Non
 
     assert (await house.call("accounts", "GET", "/user/1", key="short")).status_code == 401
     assert (await house.outbox("accounts"))[-1]["data"] == {"key_id": key_id}
+
+
+async def test_a_balance_is_read_as_it_was_at_a_time(house: House) -> None:
+    alice = await house.user(1)
+    for number in range(1, 8):
+        await house.credit(alice, number, f"tron:a:{number}")
+    await house.call("accounts", "GET", f"/user/{alice}/balance")
+    connection = await asyncpg.connect(house.databases.owner_url("accounts"))
+    try:
+        await connection.execute(
+            "SET session_replication_role = replica;"
+            "UPDATE adjustment SET at = '2026-01-01T00:00:00Z'::timestamptz + seq * interval '1 hour'"
+            " WHERE seq IS NOT NULL"
+        )
+    finally:
+        await connection.close()
+
+    async def at(moment: str) -> tuple[int, Any]:
+        answer = await house.call("accounts", "GET", f"/user/{alice}/balance?at={moment}")
+        return answer.status_code, answer.json()
+
+    found = [(await at(f"2026-01-01T0{hour}:00:00Z"))[1][0]["balance"] for hour in range(9)]
+    assert found == [f"0.{n:06}" for n in (0, 1, 3, 6, 10, 15, 21, 28, 28)]
+    assert (await at("2026-01-01T03:59:59.999999Z"))[1][0]["balance"] == "0.000006"
+    status, problem = await at("2999-01-01T00:00:00Z")
+    assert (status, problem["code"]) == (422, "time_not_settled")
+    assert (await at("2026-01-01T00:00:00"))[0] == 422

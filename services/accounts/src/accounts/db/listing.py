@@ -6,7 +6,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-_TAKEN = "(SELECT sum(j.amount) FROM adjustment j WHERE j.operation_id = o.id AND j.amount > 0)::text"
+# Zero where the ledger was tampered with: what is compared must not fail, it must be named.
+_TAKEN = """
+    (SELECT COALESCE(sum(j.amount), 0) FROM adjustment j WHERE j.operation_id = o.id AND j.amount > 0)::text
+"""
 _DEPOSITS = sa.text(
     f"""
     SELECT o.id, o.key, o.tenant_id, {_TAKEN} AS amount_units FROM operation o
