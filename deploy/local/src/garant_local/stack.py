@@ -197,7 +197,7 @@ class Stack:
         return out.decode()
 
     def run_env(self) -> dict[str, str]:
-        """Return what clients are told. The database URLs are the owner's: they may look at everything."""
+        """Return what clients are told, and operators: the owner's databases and the internal endpoints."""
         return {
             "GATEWAY_URL": self.base_url("gateway"),
             **self.secrets["keys"],
@@ -205,6 +205,8 @@ class Stack:
             "TRON_MAIN_WALLET": os.environ.get("TRON_MAIN_WALLET") or self.secrets["wallets"]["main_wallet"],
             "NATS_URL": self.nats.url,
             **{f"{s.upper()}_DATABASE_URL": self.postgres.url(database(s)) for s in SERVICES},
+            **{f"{s.upper()}_URL": self.base_url(s) for s in SERVICES},
+            "OPERATOR_CREDENTIAL": self.secrets["operator"],
         }
 
 

@@ -1,4 +1,4 @@
-"""The commands for dead letters, the same in every service: list them, and ask the worker to replay them."""
+"""The commands for dead letters, the same in every service: list them, have them replayed, or close one."""
 
 import argparse
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from common.db import Database
 from common.dead_letters import DeadLetters
 
-LIST, REPLAY = "dead-letters", "replay-dead-letters"
-NAMES = (LIST, REPLAY)
+LIST, REPLAY, DISCARD = "dead-letters", "replay-dead-letters", "discard-dead-letter"
+NAMES = (LIST, REPLAY, DISCARD)
 
 
 def add_commands(commands: Any) -> None:
@@ -17,6 +17,10 @@ def add_commands(commands: Any) -> None:
         REPLAY, help="let the worker handle dead letters again, all or one"
     )
     replay.add_argument("--id", type=int, help="one letter's id, as the list shows it; all without it")
+    discard: argparse.ArgumentParser = commands.add_parser(
+        DISCARD, help="close a dead letter that nothing will ever handle"
+    )
+    discard.add_argument("--id", type=int, required=True, help="the letter's id, as the list shows it")
 
 
 async def run_command(database: Database, options: argparse.Namespace) -> list[str]:
@@ -29,5 +33,8 @@ async def run_command(database: Database, options: argparse.Namespace) -> list[s
             f"{'replay asked for' if one.replay_at else 'waits for you'}\t{one.error}"
             for one in found
         ] or ["there are no dead letters"]
+    if options.command == DISCARD:
+        closed = await letters.discard(options.id)
+        return [f"letter {options.id} is closed" if closed else f"there is no open letter {options.id}"]
     asked = await letters.ask_replay(options.id)
     return [f"the worker replays {asked} within seconds; `{LIST}` shows what failed again"]

@@ -45,13 +45,19 @@ _ASKED = sa.text(
      WHERE consumer = :consumer AND resolved_at IS NULL AND replay_at IS NOT NULL ORDER BY id LIMIT :limit
     """
 )
+_DISCARD = sa.text(
+    """
+    UPDATE dead_letter SET resolved_at = clock_timestamp(), replay_at = NULL, error = 'discarded: ' || error
+     WHERE id = :id AND resolved_at IS NULL
+    """
+)
 _RESOLVED = sa.text("UPDATE dead_letter SET resolved_at = clock_timestamp() WHERE id = :id")
 _FAILED = sa.text("UPDATE dead_letter SET replay_at = NULL, tries = tries + 1, error = :error WHERE id = :id")
 _OPEN = sa.text("SELECT consumer, count(*) FROM dead_letter WHERE resolved_at IS NULL GROUP BY consumer")
 
 
 class DeadLetter(Exception):
-    """An event was set aside: a person has to look (`dead-letters` lists, `replay-dead-letters` replays)."""
+    """An event was set aside: a person has to look (`dead-letters` lists them)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,11 @@ class DeadLetters:
         """Ask the worker to replay a letter, or all that are open; return how many."""
         async with self._database.transaction() as connection:
             return (await connection.execute(_ASK, {"id": letter_id})).rowcount
+
+    async def discard(self, letter_id: int) -> int:
+        """Close a letter that nothing will ever handle; it stays in the table. Return how many were closed."""
+        async with self._database.transaction() as connection:
+            return (await connection.execute(_DISCARD, {"id": letter_id})).rowcount
 
 
 async def count_open(connection: Connection) -> dict[str, int]:

@@ -11,7 +11,7 @@ from common import idempotency, inbox, metrics, outbox
 from common.bus import Handler, replayed
 from common.db import Database
 from common.dead_letters import DeadLetters, count_open
-from common.errors import ServiceError
+from common.errors import ServiceError, Unavailable
 from common.gaps import Followed, close_gaps
 from common.logging import get_logger, report
 from common.runner import Work, every
@@ -110,7 +110,10 @@ def upkeep(
             await letters.replay(name, replayed(handler))
 
     async def gaps() -> None:
-        await close_gaps(database, followed)
+        try:
+            await close_gaps(database, followed)
+        except Unavailable as error:  # the producer is away: it is asked again
+            log.warning("gaps.not_looked_for", error=error.detail)
 
     watch = Watch(check)
     return [

@@ -167,6 +167,15 @@ async def test_a_letter_that_comes_again_is_one_letter(producer: Database) -> No
     assert letter.tries == 3
 
 
+async def test_a_letter_that_nothing_will_handle_is_closed_by_hand(producer: Database) -> None:
+    letters = DeadLetters(producer)
+    await letters.bury("test", SUBJECT, b"x", ValueError("never"), 1)
+    (letter,) = await letters.unresolved()
+
+    assert (await letters.discard(letter.id), await letters.discard(letter.id)) == (1, 0)
+    assert await letters.unresolved() == []
+
+
 async def test_money_is_tried_for_ever(bus: Bus, producer: Database) -> None:
     tries: list[int] = []
 
