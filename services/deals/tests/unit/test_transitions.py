@@ -16,6 +16,7 @@ from deals.domain.transitions import (
     Moved,
     VoidHold,
     act,
+    check_won,
     settle,
 )
 
@@ -188,3 +189,14 @@ def test_the_ledgers_answer_decides_the_status(
     assert settled.changed == (after is not status)
     waits = after is Status.WAITING_FOR_PAYMENT
     assert settled.fund_again == waits
+
+
+@pytest.mark.parametrize("status", list(Status))
+@pytest.mark.parametrize("action", [A.CONFIRM, A.CLOSE, A.CLOSE_PERFORMER, A.CLOSE_CUSTOMER])
+def test_a_confirmation_lost_where_the_deal_ended_meanwhile(status: Status, action: Action) -> None:
+    if action is A.CONFIRM and status in {S.CANCELLED, S.EXPIRED}:
+        with pytest.raises(IllegalTransition) as refusal:
+            check_won(deal(status), action)
+        assert refusal.value.members == {"status_of_deal": status.value, "allowed_actions": []}
+    else:
+        check_won(deal(status), action)

@@ -143,6 +143,20 @@ def act(
             assert_never(action)
 
 
+def check_won(deal: Deal, action: Action) -> None:
+    """Check that the deal did not end otherwise while the action's money was in flight.
+
+    Args:
+        deal: the deal as it is once the action's command has its outcome.
+        action: the action that stored the command.
+
+    Raises:
+        IllegalTransition: when cancel or expiry voided the hold of a confirmation.
+    """
+    if action is Action.CONFIRM and deal.status in {Status.CANCELLED, Status.EXPIRED}:
+        raise _illegal(deal, action)
+
+
 def _possible(status: Status) -> frozenset[Action]:
     ours: set[Action] = set()
     if status in UNFUNDED:

@@ -9,7 +9,7 @@ from deals.db import commands, deals
 from deals.domain import events
 from deals.domain.errors import DealNotFound
 from deals.domain.model import Action, Command, Deal, Dispute
-from deals.domain.transitions import AlreadyDone, InFlight, MoneyNeeded, Moved, VoidHold, act
+from deals.domain.transitions import AlreadyDone, InFlight, MoneyNeeded, Moved, VoidHold, act, check_won
 from deals.use_cases.settle_commands import LEASE, Money, post_commands
 
 
@@ -38,7 +38,7 @@ async def perform_action(
 
     Raises:
         DealNotFound: when the tenant has no such deal.
-        IllegalTransition: when the status does not allow the action.
+        IllegalTransition: when the status does not allow the action, or the deal ended before it was done.
         ActionPending: while another action's money is in flight.
     """
     now = money.clock.now()
@@ -73,4 +73,5 @@ async def perform_action(
     (settled,) = await post_commands(money, [command])
     if settled is None:
         return Performed(deal, command, in_flight=True)
+    check_won(settled, action)
     return Performed(settled, None, in_flight=False)
