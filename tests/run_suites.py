@@ -14,6 +14,7 @@ SUITES = {
     "unit": ["libs/*/tests/unit", "services/*/tests/unit", "deploy/local/tests/unit"],
     "contract": ["services/*/tests/contract", "tests/contract"],
     "integration": ["libs/*/tests/integration", "services/*/tests/integration", "deploy/local/tests/integration"],
+    "races": ["tests/races"],
     "e2e": ["tests/e2e"],
 }
 
