@@ -213,8 +213,10 @@ class Stage:
 
     async def rows(self, service: str, query: str, **values: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a query on a service's database."""
-        database = self.house.accounts_db if service == "accounts" else self.house.money.database
-        async with database.snapshot() as connection:
+        databases = {"accounts": self.house.accounts_db, "deals": self.house.money.database}
+        if self.house.parts is not None:
+            databases["payments"] = self.house.parts.database
+        async with databases[service].snapshot() as connection:
             return [tuple(row) for row in await connection.execute(sa.text(query), values)]
 
     async def told(self, service: str, aggregate: str) -> list[dict[str, Any]]:
@@ -307,4 +309,9 @@ async def build_stage(house: House) -> AsyncIterator[Stage]:
             clock=stage.clock,
             wanted=stage.asked.set,
         )
+        if house.parts is not None:
+            assert house.payments is not None
+            payments_db = JitteryDatabase(house.databases.url("payments"), "payments-race", 10)
+            stack.push_async_callback(payments_db.close)
+            house.parts = house.payments.state.parts = replace(house.parts, database=payments_db)
         yield stage
