@@ -82,4 +82,4 @@ async def test_four_postings_that_cannot_be_leave_the_other_ninety_six_alone(sta
         assert sorted(debits) == sorted(key for key, (outcome, _) in expected.items() if outcome == "applied")
 
     await play(rounds, one, at_once=1)
-    await stage.prove()
+    await stage.prove_ledger()
