@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 
+import httpx
 import pytest
 
 from deals.use_cases.pass_deadlines import pass_deadlines
@@ -85,20 +86,25 @@ async def test_an_expired_hold_that_arrives_late_is_voided_or_applied(stage: Sta
     await stage.prove()
 
 
-@pytest.mark.parametrize("twice", [False, True])
-async def test_a_confirmation_that_a_cancel_overtook_is_told_that_it_lost(stage: Stage, twice: bool) -> None:
+@pytest.mark.parametrize("headers", [{}, {"idempotency-key": "confirm-it"}])
+async def test_a_confirmation_that_a_cancel_overtook_is_told_that_it_lost(
+    stage: Stage, headers: dict[str, str]
+) -> None:
     case = await stage.case(PRICE)
+
+    async def confirm() -> httpx.Response:
+        async with stage.house.client("deals") as client:
+            return await client.post(f"/api/v1/deal/{case.deal_id}/confirm", headers=headers)
+
     held = stage.wire.hold(f"deal:{case.deal_id}:hold:1", before=True)
-    confirming = asyncio.create_task(stage.house.act(case.deal_id, "confirm"))
+    confirming = asyncio.create_task(confirm())
     await held.reached.wait()
     assert await stage.act(case, "cancel") == 202
-    if twice:
-        assert await stage.act(case, "cancel") == 202
     await settle_due_commands(stage.house.money)
     held.release()
-    confirmed = await confirming
 
-    assert (confirmed.status_code, confirmed.json()["code"]) == (409, "illegal_transition")
-    assert (confirmed.json()["status_of_deal"], confirmed.json()["allowed_actions"]) == ("cancelled", [])
+    for answer in (await confirming, await confirm()):
+        assert (answer.status_code, answer.json()["code"]) == (409, "illegal_transition")
+        assert (answer.json()["status_of_deal"], answer.json()["allowed_actions"]) == ("cancelled", [])
     assert await stage.assert_agrees(case) == "cancelled"
     await stage.prove()

@@ -49,6 +49,7 @@ async def perform_action(
             raise DealNotFound(f"there is no deal {deal_id}")
         pending = (await commands.pending(connection, [deal_id])).get(deal_id)
         if not await begin(connection, tenant_id, retry):
+            check_won(deal, action)
             return Performed(deal, pending, in_flight=pending is not None)
         match act(deal, pending, action, now, about):
             case AlreadyDone():
