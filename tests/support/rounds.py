@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 SEED = int(os.environ.get("GARANT_SEED") or secrets.randbelow(2**32))
 DEEP_ROUNDS = 200
-DEEP_TIMEOUT_S = 1_200
+DEEP_TIMEOUT_S = 3_600
 ROUND_TIMEOUT_S = 120
 LONGEST_PAUSE_S = 0.004
 LATEST_START_S = 0.012
