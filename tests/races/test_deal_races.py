@@ -5,6 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
+import pytest
+
+from deals.use_cases import pass_deadlines as deadlines
 from deals.use_cases.pass_deadlines import pass_deadlines
 from deals.use_cases.settle_commands import Money, settle_due_commands
 from support.house import USDT
@@ -148,6 +151,27 @@ async def test_a_deadline_and_a_payment_have_one_winner(stage: Stage, rounds: in
 
     seen = await play(rounds, one, at_once=1)
     assert_seen({"confirmed", "expired"}, set().union(*seen), rounds)
+    await stage.prove()
+
+
+async def test_a_deal_that_the_ledger_keeps_from_ending_holds_up_no_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "BATCH", 1)
+    soon = stage.clock.now() + timedelta(seconds=DEADLINE_S)
+    stuck = await stage.case(PRICE, deadline_at=soon.isoformat())
+    unpaid = await stage.case(deadline_at=(soon + timedelta(seconds=1)).isoformat())
+    stage.wire.cut = True
+    assert await stage.act(stuck, "confirm") == 202
+    stage.clock.advance(DEADLINE_S + 2)
+
+    for _ in range(2):
+        await pass_deadlines(stage.house.money)
+
+    assert [await stage.status(case) for case in (stuck, unpaid)] == ["created", "expired"]
+    stage.wire.cut = False
+    await stage.work()
+    assert await stage.assert_agrees(stuck) == "expired"
     await stage.prove()
 
 

@@ -60,6 +60,8 @@ _PAST_DEADLINE = sa.text(
     SELECT {_COLUMNS} FROM deal d
      WHERE d.deadline_at <= :now AND d.overdue_at IS NULL
        AND d.status IN ('created', 'waiting_for_payment', 'confirm_performer', 'confirmed', 'dispute')
+       AND NOT EXISTS (SELECT FROM money_command c WHERE c.deal_id = d.id AND c.state = 'pending'
+                          AND c.void_to IS NOT NULL)
      ORDER BY d.deadline_at LIMIT :limit
     """
 )
@@ -208,7 +210,10 @@ async def waiting(
 
 
 async def past_deadline(connection: AsyncConnection, now: datetime, limit: int) -> Sequence[Deal]:
-    """Return live deals whose deadline has passed and was not told yet."""
+    """Return live deals whose deadline has passed and was not told yet, but those that are being ended already.
+
+    These wait for the ledger: while it is away they would be all that a page holds.
+    """
     rows = await connection.execute(_PAST_DEADLINE, {"now": now, "limit": limit})
     return [_deal(row) for row in rows]
 
