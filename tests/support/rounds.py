@@ -18,7 +18,9 @@ import pytest
 T = TypeVar("T")
 
 SEED = int(os.environ.get("GARANT_SEED") or secrets.randbelow(2**32))
-DEEP_ROUNDS = 200
+DEEP_ROUNDS = int(os.environ.get("GARANT_ROUNDS") or 200)
+ENOUGH_ROUNDS = 200
+"""After so many rounds each side of a race has won once."""
 DEEP_TIMEOUT_S = 3_600
 ROUND_TIMEOUT_S = 120
 LONGEST_PAUSE_S = 0.004
@@ -28,7 +30,7 @@ _source: ContextVar[Random | None] = ContextVar("source_of_pauses", default=None
 
 
 def sizes(small: int, deep: int = DEEP_ROUNDS) -> pytest.MarkDecorator:
-    """Give a test its number of `rounds`: few in `make test`, hundreds in `make test-deep`."""
+    """Give a test its number of `rounds`: few in `make test`, hundreds (or `GARANT_ROUNDS`) in `make test-deep`."""
     long = pytest.param(deep, marks=[pytest.mark.deep, pytest.mark.timeout(DEEP_TIMEOUT_S)])
     return pytest.mark.parametrize("rounds", [small, long])
 
@@ -80,7 +82,7 @@ def assert_seen(expected: set[str], found: Iterable[str], rounds: int) -> None:
     """Check that nothing else came out and, over hundreds of rounds, each of these did: else it is no race."""
     seen = set(found)
     assert seen <= expected, seen
-    assert seen == expected or rounds < DEEP_ROUNDS, f"never {expected - seen} in {rounds} rounds"
+    assert seen == expected or rounds < ENOUGH_ROUNDS, f"never {expected - seen} in {rounds} rounds"
 
 
 async def play(rounds: int, one: Callable[[Round], Awaitable[T]], at_once: int = 4) -> list[T]:
