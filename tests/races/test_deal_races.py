@@ -11,7 +11,8 @@ from deals.use_cases import pass_deadlines as deadlines
 from deals.use_cases.pass_deadlines import pass_deadlines
 from deals.use_cases.settle_commands import Money, settle_due_commands
 from support.house import USDT
-from support.racing import PRICE, Case, MovableClock, Stage
+from support.jitter import MovableClock
+from support.racing import PRICE, Case, Stage
 from support.rounds import Round, after, assert_seen, play, sizes
 
 EACH = 2
