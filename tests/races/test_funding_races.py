@@ -15,7 +15,7 @@ from support.racing import PRICE, Case, Stage
 from support.rounds import Round, after, assert_seen, play, sizes
 
 SIDE_BY_SIDE = 6
-PAYS_WITHIN_S = 0.02
+PAYS_WITHIN_S = 0.2
 LEASE_S = 25
 NOISY_TENANTS = 3
 
