@@ -57,6 +57,25 @@ async def test_each_operation_of_a_batch_has_its_own_outcome(house: House) -> No
     assert await house.balance(alice) == "7.000000"
 
 
+async def test_a_malformed_currency_leaves_its_neighbours_alone(house: House) -> None:
+    alice = await house.user(1)
+    await house.credit(alice, 10 * USDT, "tron:a:0")
+
+    outcomes = await post(house, hold("odd", alice, 1, 1, currency="US\x00DT"), hold("good", alice, 2, 1))
+
+    assert outcomes == [("invalid", "currency"), ("applied", None)]
+
+
+async def test_an_unknown_user_takes_no_deal_from_its_tenant(house: House) -> None:
+    alice = await house.user(1)
+    await house.credit(alice, 10 * USDT, "tron:a:0")
+
+    stranger = await post(house, hold("stranger", alice, 1, 1, tenant_id=2))
+    owner = await post(house, hold("owner", alice, 1, 1))
+
+    assert (stranger, owner) == ([("invalid", "unknown_account")], [("applied", None)])
+
+
 async def test_a_rejection_is_final_even_when_money_has_come(house: House) -> None:
     alice = await house.user(1)
     assert await post(house, hold("h", alice, 1, 5)) == [("rejected", "insufficient_funds")]

@@ -109,6 +109,9 @@ def test_a_voided_key_answers_voided_whatever_the_body() -> None:
         (hold("k" * 201, 1), "key"),
         (hold("key with spaces", 1), "key"),
         (operation("k", "gift", "user:1", "user:2", 1), "kind"),
+        (operation("k", "hold", "user:1", "deal:7", 1, currency="US\x00DT"), "currency"),
+        (operation("k", "hold", "user:1", "deal:7", 1, currency=""), "currency"),
+        (operation("k", "hold", "user:1", "deal:7", 1, currency="usdt"), "currency"),
         (operation("k", "hold", "user:1", "user:2", 1), "pattern"),
         (operation("k", "release", "user:1", "deal:7", 1), "pattern"),
         (operation("k", "deposit", "user:1", "external:x", 1), "pattern"),
@@ -125,6 +128,16 @@ def test_a_malformed_operation_is_invalid_and_never_stored(op: Operation, flaw: 
 
     assert (decision.results[0].outcome, decision.results[0].reason) == (Outcome.INVALID, flaw)
     assert not decision.fresh
+
+
+@pytest.mark.parametrize("neighbours", [[], [hold("h", 60)]])
+@pytest.mark.parametrize("stored", [{}, {"h": Stored(b"", Outcome.VOIDED, None)}])
+def test_a_malformed_operation_is_invalid_whatever_its_key_says(
+    neighbours: list[Operation], stored: dict[str, Stored]
+) -> None:
+    decision = decide([*neighbours, hold("h", 0)], ACCOUNTS, stored)
+
+    assert decision.results[-1].outcome is Outcome.INVALID
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from accounts.domain.ledger import (
     Account,
     Accounts,
     Decision,
+    Leg,
     Operation,
     Outcome,
     Stored,
@@ -21,8 +22,8 @@ class KeyLost(Exception):
     """Another transaction stored an outcome under one of our keys first: decide again."""
 
 
-# Accounts exist by being named, but a user's only where the user exists in that tenant. The order of the
-# rows is the order in which two batches meet on the unique index.
+# Accounts exist by being named, but a user's, and a deal's beside it, only where the user exists in that tenant:
+# a deal's account is one tenant's for ever. The order of the rows is that in which two batches meet on the index.
 _CREATE_ACCOUNTS = sa.text(
     """
     INSERT INTO account (tenant_id, owner, currency)
@@ -85,17 +86,17 @@ _NOW = sa.text("SELECT clock_timestamp()")
 
 async def open_accounts(connection: AsyncConnection, operations: Iterable[Operation]) -> Accounts:
     """Create what is missing, lock the materialised accounts in id order, and return all that exist."""
-    wanted = sorted(
-        {(o.tenant_id, leg.owner, o.currency, leg.kind) for o in operations for leg in o.legs},
-        key=lambda w: (w[1], w[2], w[0]),
-    )
-    if not wanted:
+    named = {(o.tenant_id, leg.owner, o.currency, _user_of(o, leg)) for o in operations for leg in o.legs}
+    if not named:
         return {}
-    users = [int(owner[5:]) if kind == "user" else None for _, owner, _, kind in wanted]
-    await connection.execute(_CREATE_ACCOUNTS, _arrays(wanted) | {"users": users})
+    opened = sorted(named, key=lambda n: (n[1], n[2], n[0]))
+    await connection.execute(
+        _CREATE_ACCOUNTS, _arrays([n[:3] for n in opened]) | {"users": [n[3] for n in opened]}
+    )
+    wanted = list(dict.fromkeys(n[:3] for n in opened))
     found: dict[tuple[int, str, str], Account] = {}
-    locked = [w for w in wanted if w[3] in MATERIALISED]
-    plain = [w for w in wanted if w[3] not in MATERIALISED]
+    locked = [w for w in wanted if Leg(w[1], 0).kind in MATERIALISED]
+    plain = [w for w in wanted if Leg(w[1], 0).kind not in MATERIALISED]
     for statement, some in ((_LOCK, locked), (_READ, plain)):
         if some:
             for row in await connection.execute(statement, _arrays(some)):
@@ -104,7 +105,14 @@ async def open_accounts(connection: AsyncConnection, operations: Iterable[Operat
     return found
 
 
-def _arrays(wanted: Sequence[tuple[int, str, str, str]]) -> dict[str, list[int] | list[str]]:
+def _user_of(operation: Operation, leg: Leg) -> int | None:
+    """Return the user without whom the leg's account is not opened; nobody opens what is outside."""
+    if leg.kind not in MATERIALISED:
+        return None
+    return next((int(other.owner[5:]) for other in operation.legs if other.kind == "user"), None)
+
+
+def _arrays(wanted: Sequence[tuple[int, str, str]]) -> dict[str, list[int] | list[str]]:
     return {
         "tenants": [w[0] for w in wanted],
         "owners": [w[1] for w in wanted],

@@ -15,6 +15,7 @@ MAX_AMOUNT = 10**30
 
 _OWNER = re.compile(r"(user|deal|withdrawal):([1-9][0-9]{0,18})|external:[a-z0-9_]{1,40}|fees|operator", re.ASCII)
 _KEY = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+_CURRENCY = re.compile(r"[A-Z][A-Z0-9]{1,11}")
 
 
 class Outcome(StrEnum):
@@ -81,6 +82,8 @@ class Operation:
             return "key"
         if pattern is None:
             return "kind"
+        if not _CURRENCY.fullmatch(self.currency):
+            return "currency"
         if len(self.legs) != 2:
             return "legs"
         for leg in self.legs:
@@ -161,7 +164,8 @@ def decide(operations: Sequence[Operation], accounts: Accounts, stored: Mapping[
     decision = Decision()
     known = dict(stored)
     for operation in operations:
-        result = _answer_from(known.get(operation.key), operation)
+        # The form is judged first: what a malformed operation hears must not depend on whom its key met.
+        result = _flaw(operation) or _answer_from(known.get(operation.key), operation)
         if result is None:
             result = _decide_one(operation, accounts, decision)
             if result.outcome is not Outcome.INVALID:
@@ -170,6 +174,11 @@ def decide(operations: Sequence[Operation], accounts: Accounts, stored: Mapping[
                 known[operation.key] = Stored(fingerprint, result.outcome, result.reason)
         decision.results.append(result)
     return decision
+
+
+def _flaw(operation: Operation) -> Result | None:
+    flaw = operation.flaw()
+    return None if flaw is None else Result(operation.key, Outcome.INVALID, flaw)
 
 
 def _answer_from(stored: Stored | None, operation: Operation) -> Result | None:
@@ -181,9 +190,6 @@ def _answer_from(stored: Stored | None, operation: Operation) -> Result | None:
 
 
 def _decide_one(operation: Operation, accounts: Accounts, decision: Decision) -> Result:
-    flaw = operation.flaw()
-    if flaw is not None:
-        return Result(operation.key, Outcome.INVALID, flaw)
     touched: list[tuple[Account, Leg]] = []
     for leg in operation.legs:
         account = accounts.get((operation.tenant_id, leg.owner, operation.currency))
