@@ -15,6 +15,7 @@ SUITES = {
     "contract": ["services/*/tests/contract", "tests/contract"],
     "integration": ["libs/*/tests/integration", "services/*/tests/integration", "deploy/local/tests/integration"],
     "races": ["tests/races"],
+    "model": ["services/*/tests/model"],
     "e2e": ["tests/e2e"],
 }
 
