@@ -49,12 +49,16 @@ SEED_KEY = bytes(range(32))
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """ASGI, with faults: `cut` drops requests, `deaf` loses the answers of requests that were done."""
+    """ASGI, with faults: `cut` drops requests, `deaf` loses the answers of requests that were done.
+
+    They strike the paths that end with `only`; all paths do, as long as it is empty.
+    """
 
     def __init__(self, app: FastAPI) -> None:
         self._inner = httpx.ASGITransport(app)
         self.cut = False
         self.deaf = False
+        self.only = ""
         self.calls: list[str] = []
         self.gate: asyncio.Event | None = None
 
@@ -63,10 +67,11 @@ class Wire(httpx.AsyncBaseTransport):
         self.calls.append(request.url.path)
         if self.gate is not None:
             await self.gate.wait()
-        if self.cut:
+        struck = request.url.path.endswith(self.only)
+        if self.cut and struck:
             raise httpx.ConnectError("cut", request=request)
         response = await self._inner.handle_async_request(request)
-        if self.deaf:
+        if self.deaf and struck:
             raise httpx.ReadTimeout("deaf", request=request)
         return response
 

@@ -8,16 +8,18 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import Any, TypeVar
 
 import asyncpg
 import pytest
 import structlog
 from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from support.house import House, build_house
 from support.servers import Databases
@@ -110,13 +112,54 @@ async def _settle_in(databases: Databases, stack: AsyncExitStack, runner: asynci
     return Ground(runner, house, looks)
 
 
-class Machine(RuleBasedStateMachine):
-    """A machine on the ground; a subclass sets up in `begin`, compares in `agree` and ends in `finish`.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A method that a machine may take as its next step, and how often it is chosen beside the others."""
 
-    `agree` is to be an invariant. `finish` is left out when a rule failed: it would hide the failure.
+    name: str
+    weight: int
+    arguments: Mapping[str, st.SearchStrategy[Any]]
+    when: Callable[[Any], bool]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+_steps: dict[Callable[..., None], Step] = {}
+
+
+def step(
+    weight: int = 1, when: Callable[[Any], object] | None = None, **arguments: st.SearchStrategy[Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Mark a method as a step with drawn arguments, possible only `when` the machine is so.
+
+    Hypothesis' own choice among rules switches most of them off in most examples, which takes hundreds of
+    examples to even out; a small run wants every step in each.
+    """
+
+    def mark(method: Callable[..., None]) -> Callable[..., None]:
+        _steps[method] = Step(method.__name__, weight, arguments, lambda it: when is None or bool(when(it)))
+        return method
+
+    return mark
+
+
+class Machine(RuleBasedStateMachine):
+    """A machine on the ground; a subclass has steps, sets up in `begin`, compares in `agree`, ends in `finish`.
+
+    `agree` is to be an invariant. `finish` is left out when a step failed: it would hide the failure.
     """
 
     ground: Ground
+
+    @rule(data=st.data())
+    def take_a_step(self, data: st.DataObject) -> None:
+        """Take one of the steps that are possible now."""
+        found = [_steps[m] for kind in type(self).__mro__ for m in vars(kind).values() if _is_step(m)]
+        possible = [one for one in found if one.when(self) for _ in range(one.weight)]
+        chosen = data.draw(st.sampled_from(possible), label="step")
+        arguments = data.draw(st.fixed_dictionaries(dict(chosen.arguments)), label="arguments")
+        getattr(self, chosen.name)(**arguments)
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,6 +192,10 @@ class Machine(RuleBasedStateMachine):
         self.ground.spoiled = True
         self.ground.run(self.finish())
         self.ground.spoiled = False
+
+
+def _is_step(member: object) -> bool:
+    return isinstance(member, FunctionType) and member in _steps
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import orjson
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import invariant
 
 from accounts.domain.ledger import Leg, Operation
 from accounts.use_cases import manage_keys
@@ -21,7 +21,7 @@ from accounts.use_cases.check_invariants import check_invariants
 from accounts.use_cases.read_users import find_balances
 from accounts.use_cases.upsert_user import upsert_user
 from support.ledger_model import SIDES, LedgerModel, Line, Verdict, body
-from support.machines import Digest, Machine, Size, play, sizes
+from support.machines import Digest, Machine, Size, play, sizes, step
 from support.servers import Databases
 
 KINDS = {"payments": ["deposit"], "deals": ["hold", "release", "refund"]}
@@ -140,44 +140,47 @@ class LedgerMachine(Machine):
         """The keys that operations and voids meet on."""
         return [f"deal:{self.number * 10 + deal + 1}:hold:{n}" for deal in range(DEALS) for n in (1, 2)]
 
-    @rule(batch=BATCHES["payments"])
+    @step(weight=3, batch=BATCHES["payments"])
     def payments_post(self, batch: list[Draft]) -> None:
         """Payments posts deposits, well formed or not."""
         self.post("payments", [self.operation(draft) for draft in batch])
 
-    @rule(batch=BATCHES["deals"])
+    @step(weight=3, batch=BATCHES["deals"])
     def deals_post(self, batch: list[Draft]) -> None:
         """Deals posts holds, releases and refunds, well formed or not."""
         self.post("deals", [self.operation(draft) for draft in batch])
 
-    @rule(draft=drafts("deposit", sound=True))
+    @step(weight=3, draft=drafts("deposit", sound=True))
     def a_deposit_arrives(self, draft: Draft) -> None:
         """Payments posts a sound deposit: without money nothing else is of interest."""
         self.post("payments", [self.operation(draft)])
 
-    @rule(user=st.integers(0, 3), deal=st.integers(0, DEALS - 1), way=st.sampled_from(["release", "refund"]))
+    @step(
+        weight=2,
+        user=st.integers(0, 3),
+        deal=st.integers(0, DEALS - 1),
+        way=st.sampled_from(["release", "refund"]),
+    )
     def a_deal_is_played(self, user: int, deal: int, way: str) -> None:
         """A hold of all that the user has and its end, in one batch."""
         hold = self.operation(Draft("hold", user, deal, -1, -1, 0, None))
         end = self.operation(Draft(way, user, deal, int(hold["legs"][1]["amount"]), -1, 0, None))
         self.post("deals", [hold, end])
 
-    @precondition(lambda self: self.sent)
-    @rule(which=st.integers(0, 10**6), swapped=st.booleans())
+    @step(weight=2, when=lambda self: self.sent, which=st.integers(0, 10**6), swapped=st.booleans())
     def the_same_is_posted_again(self, which: int, swapped: bool) -> None:
         """A retry; the order of its legs is no part of what it says."""
         again = dict(self.sent[which % len(self.sent)])
         again["legs"] = again["legs"][::-1] if swapped else again["legs"]
         self.post("payments" if again["kind"] == "deposit" else "deals", [again, again])
 
-    @precondition(lambda self: self.sent)
-    @rule(which=st.integers(0, 10**6), draft=drafts(*SIDES))
+    @step(when=lambda self: self.sent, which=st.integers(0, 10**6), draft=drafts(*SIDES))
     def a_key_is_used_for_something_else(self, which: int, draft: Draft) -> None:
         """A conflict: the key of what was posted, another body."""
         conflict = self.operation(draft) | {"key": self.sent[which % len(self.sent)]["key"]}
         self.post("payments" if conflict["kind"] == "deposit" else "deals", [conflict])
 
-    @rule(first=MIXED, second=MIXED)
+    @step(weight=3, first=MIXED, second=MIXED)
     def strangers_meet_in_one_transaction(self, first: list[Draft], second: list[Draft]) -> None:
         """Two callers at once are gathered; neither hears of the other."""
         batches = [[self.operation(draft) for draft in some] for some in (first, second)]
@@ -190,7 +193,7 @@ class LedgerMachine(Machine):
             tasks = [group.create_task(ledger.post(batch)) for batch in (first, second)]
         return [(r.key, r.outcome.value, r.reason) for task in tasks for r in task.result()]
 
-    @rule(which=st.integers(0, 5))
+    @step(which=st.integers(0, 5))
     def deals_voids(self, which: int) -> None:
         """Deals voids the key of a hold."""
         key = self.pool[which]
@@ -200,7 +203,7 @@ class LedgerMachine(Machine):
         check(key, self.model.void(key), (answer["key"], answer["outcome"], answer["reason"]))
         assert self.run(self.digest([key] if new else [])) == before
 
-    @rule(
+    @step(
         caller=st.sampled_from(["payments", "deals", "chat", "operator", "accounts"]),
         batch=MIXED,
         gift=st.booleans(),
@@ -216,7 +219,7 @@ class LedgerMachine(Machine):
         assert (answer.status_code, answer.json()["code"]) == (403, code)
         assert self.run(self.digest()) == before
 
-    @rule(
+    @step(
         draft=drafts("deposit", sound=True),
         amount=st.sampled_from(["1.5", "", "1e3", "+1", " 1", "9" * 32, "٣", 1, 1.5, None, "-"]),
     )
