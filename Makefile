@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := libs/common libs/tron_sandbox services/accounts services/deals services/payments \
             services/chat deploy/local
-SOURCES := libs services deploy contracts tests
+SOURCES := libs services deploy contracts tests bench
 
 # `make run PYTHON=python3.13` builds the environment anew when it was built with another Python.
 ifeq ($(origin PYTHON),command line)
@@ -15,7 +15,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-deep check fmt lock contracts clean
+.PHONY: help run demo test test-deep bench-ledger check fmt lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -41,10 +41,13 @@ test: $(VENV)/.installed ## run every test on embedded real servers
 test-deep: $(VENV)/.installed ## run every test at length
 	@$(BIN)/python tests/run_suites.py --deep
 
+bench-ledger: $(VENV)/.installed ## measure the ledger and the API beside pgbench (QUICK=1: briefly)
+	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick)
+
 check: $(VENV)/.installed ## format, lint, types, imports, contracts and unit tests
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/mypy $(addsuffix /src,$(PACKAGES)) contracts conftest.py tests \
+	$(BIN)/mypy $(addsuffix /src,$(PACKAGES)) contracts conftest.py tests bench \
 	  $(wildcard libs/*/tests services/*/tests deploy/local/tests)
 	$(BIN)/lint-imports --config pyproject.toml
 	@set -e; for package in $(PACKAGES); do echo "deptry $$package"; \
@@ -67,5 +70,5 @@ lock: ## resolve requirements.lock anew (UPGRADE=1 takes newer versions)
 
 clean: ## remove the environment, the data and every cache
 	@data="$${GARANT_DATA:-.garant}"; if [ -f "$$data/.garant-data" ]; then echo "rm -rf $$data"; rm -rf "$$data"; fi
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .garant-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,109 @@
+"""Measures one row: a load generator of its own, and the processor time that each server took meanwhile."""
+
+import asyncio
+import dataclasses
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import nats
+import nats.js.errors
+import orjson
+
+from bench.books import USERS, Books
+from bench.loads import Job
+from bench.rows import Row
+from bench.servers import CALLERS, Servers
+from garant_local.settings import ROOT
+
+QUIET_SHARE = 0.05
+QUIET_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measurement of one row."""
+
+    load: str
+    past: int
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    cpu: dict[str, float]
+    """Cores taken by the load generator (`generator`) and by each server."""
+    events_left: int
+    """Events that waited in the outbox of accounts when the load ended."""
+
+
+class Meter:
+    """Measures rows one after the other on the same servers."""
+
+    def __init__(self, servers: Servers, books: Books, seconds: float) -> None:
+        self._servers = servers
+        self._books = books
+        self._seconds = seconds
+        self._runs = 0
+
+    def measure(self, row: Row, past: int) -> Sample:
+        """Put a load on the servers, then let them come to rest."""
+        before, started = self._servers.cpu_s(), time.perf_counter()
+        found = self._generate(self._job(row, past))
+        took = time.perf_counter() - started
+        cpu = {name: (spent - before[name]) / took for name, spent in self._servers.cpu_s().items()}
+        cpu["generator"] = found["cpu_s"] / took
+        return Sample(
+            row.load,
+            past,
+            found["per_second"],
+            found["p50_ms"],
+            found["p99_ms"],
+            {name: round(cores, 3) for name, cores in cpu.items()},
+            asyncio.run(self._rest()),
+        )
+
+    def _job(self, row: Row, past: int) -> Job:
+        self._runs += 1
+        return Job(
+            load=row.load,
+            port=self._servers.ports[row.door],
+            credential=CALLERS[row.caller] if row.caller else self._servers.api_key,
+            callers=row.callers,
+            seconds=self._seconds,
+            tenant_id=self._servers.tenant_id,
+            first_user=self._books.first_user,
+            users=USERS,
+            customers=self._books.customers(past),
+            hot_user=self._books.hot_user,
+            run=self._runs,
+        )
+
+    def _generate(self, job: Job) -> dict[str, float]:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.generator"],
+            input=orjson.dumps(dataclasses.asdict(job)),
+            capture_output=True,
+            cwd=ROOT,
+            timeout=job.seconds + 60,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{job.load}: {done.stderr.decode()[-3000:]}")
+        found: dict[str, float] = orjson.loads(done.stdout)
+        return found
+
+    async def _rest(self) -> int:
+        """Drop the events that still wait, in the outbox and at the broker, and wait until nothing works."""
+        waiting = await self._books.forget_events()
+        client = await nats.connect(self._servers.nats.url, connect_timeout=5)
+        try:
+            await client.jetstream().purge_stream("ACCOUNTS")
+        finally:
+            await client.close()
+        deadline = time.monotonic() + QUIET_LIMIT_S
+        while time.monotonic() < deadline:
+            before = sum(self._servers.cpu_s().values())
+            await asyncio.sleep(0.3)
+            if sum(self._servers.cpu_s().values()) - before < QUIET_SHARE * 2 * 0.3:
+                break
+        return waiting
