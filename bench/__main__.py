@@ -75,7 +75,7 @@ def _measure_all(servers: Servers, rows: list[Row], plan: Plan) -> tuple[list[Sa
             for row in rows:
                 if not row.ledger and past != plan.pasts[-1]:
                     continue
-                samples.append(meter.measure(row, past))
+                samples.append(meter.measure(row, past, len(yardsticks) - 1))
                 print(f"{row.title:40} {samples[-1].per_second:8.0f}/s", flush=True)
                 if past <= REWRITE_UP_TO:
                     asyncio.run(_prove_and_rewrite(books, past))

@@ -27,6 +27,8 @@ class Sample:
 
     load: str
     past: int
+    round: int
+    """It lies between the yardsticks of this number and the next."""
     per_second: float
     p50_ms: float
     p99_ms: float
@@ -45,7 +47,7 @@ class Meter:
         self._seconds = seconds
         self._runs = 0
 
-    def measure(self, row: Row, past: int) -> Sample:
+    def measure(self, row: Row, past: int, number: int) -> Sample:
         """Put a load on the servers, then let them come to rest."""
         before, started = self._servers.cpu_s(), time.perf_counter()
         found = self._generate(self._job(row, past))
@@ -55,6 +57,7 @@ class Meter:
         return Sample(
             row.load,
             past,
+            number,
             found["per_second"],
             found["p50_ms"],
             found["p99_ms"],

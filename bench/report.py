@@ -18,28 +18,35 @@ def _median(values: Iterable[float]) -> float:
 
 
 def summary(samples: Sequence[Sample], yardsticks: Sequence[float]) -> dict[str, Any]:
-    """Return medians, and their ratios to the yardstick's median, per row and per length of the past."""
-    yardstick = _median(yardsticks)
-    rows = {row.load: _row(row, [s for s in samples if s.load == row.load], yardstick) for row in ROWS}
+    """Return medians per row and per length of the past.
+
+    A ratio is a sample's to the mean of the yardsticks before and after its round, so that a machine which others
+    slow down meanwhile slows down both.
+    """
+    rows = {}
+    for row in ROWS:
+        measured = [s for s in samples if s.load == row.load]
+        if measured:
+            rows[row.load] = _row(row, measured, yardsticks)
     return {
         "cores": os.cpu_count(),
-        "tpcb_per_second": yardstick,
+        "tpcb_per_second": _median(yardsticks),
         "tpcb_samples": list(yardsticks),
         "rows": rows,
         "samples": [dataclasses.asdict(sample) for sample in samples],
     }
 
 
-def _row(row: Row, samples: Sequence[Sample], yardstick: float) -> dict[str, Any]:
-    per_second = _median(s.per_second for s in samples)
+def _row(row: Row, samples: Sequence[Sample], yardsticks: Sequence[float]) -> dict[str, Any]:
+    ratios = [(s.past, s.per_second / statistics.mean(yardsticks[s.round : s.round + 2])) for s in samples]
     by_past = {
-        str(past): round(_median(s.per_second for s in samples if s.past == past) / yardstick, 3)
+        str(past): round(_median(ratio for p, ratio in ratios if p == past), 3)
         for past in sorted({s.past for s in samples})
     }
     return {
         "title": row.title,
-        "per_second": round(per_second, 1),
-        "ratio": round(per_second / yardstick, 4),
+        "per_second": round(_median(s.per_second for s in samples), 1),
+        "ratio": round(_median(ratio for _, ratio in ratios), 4),
         "least": row.least,
         "aim": row.aim,
         "p50_ms": round(_median(s.p50_ms for s in samples), 2),
