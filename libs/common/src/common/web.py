@@ -76,7 +76,7 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def _currencies(request: Request) -> Currencies:
+async def _currencies(request: Request) -> Currencies:
     currencies: Currencies = request.app.state.currencies
     return currencies
 

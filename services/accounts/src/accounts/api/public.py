@@ -20,7 +20,7 @@ Writer = Annotated[Principal, Depends(require("default"))]
 Reader = Annotated[Principal, Depends(require("default", "arbiter"))]
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 

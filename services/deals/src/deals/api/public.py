@@ -32,7 +32,7 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _money(request: Request) -> Money:
+async def _money(request: Request) -> Money:
     money: Money = request.app.state.money
     return money
 

@@ -21,7 +21,7 @@ Reader = Annotated[Principal, Depends(require("default", "arbiter"))]
 Writer = Annotated[Principal, Depends(require("default"))]
 
 
-def _parts(request: Request) -> Payments:
+async def _parts(request: Request) -> Payments:
     parts: Payments = request.app.state.parts
     return parts
 
