@@ -46,6 +46,13 @@ _BALANCES_AT = sa.text(
       FROM account a WHERE a.tenant_id = :tenant_id AND a.owner = :owner
     """
 )
+_BALANCES_OF_USER = sa.text(
+    """
+    SELECT a.currency, a.balance::text FROM app_user u
+      LEFT JOIN account a ON a.tenant_id = u.tenant_id AND a.owner = :owner
+     WHERE u.tenant_id = :tenant_id AND u.id = :id
+    """
+)
 _STATEMENT = sa.text(
     """
     SELECT j.account_id, j.seq, a.currency, j.amount::text, j.balance_after::text, o.kind, o.key, j.at
@@ -88,6 +95,13 @@ async def balances_at(
     """Return an owner's balances in smallest units as they were at a time."""
     rows = await connection.execute(_BALANCES_AT, {"tenant_id": tenant_id, "owner": owner, "at": at})
     return {(owner, currency): int(balance) for owner, currency, balance in rows}
+
+
+async def balances_of_user(connection: AsyncConnection, tenant_id: int, user_id: int) -> dict[str, int] | None:
+    """Return a user's balances in smallest units by currency, or None where the tenant has no such user."""
+    values = {"tenant_id": tenant_id, "id": user_id, "owner": f"user:{user_id}"}
+    rows = (await connection.execute(_BALANCES_OF_USER, values)).all()
+    return {currency: int(balance) for currency, balance in rows if currency is not None} if rows else None
 
 
 async def statement(

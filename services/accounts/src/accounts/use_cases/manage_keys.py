@@ -58,5 +58,5 @@ class LocalKeys:
 
     async def verify(self, key_hash: str) -> Principal | None:
         """Return whom the key stands for, or None."""
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             return await keys.find_key(connection, key_hash)

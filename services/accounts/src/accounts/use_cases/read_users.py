@@ -28,7 +28,7 @@ async def read_user(database: Database, tenant_id: int, user_id: int) -> User:
 
 async def find_users(database: Database, tenant_id: int, ids: Sequence[int]) -> list[User]:
     """Return those of the users that exist in the tenant."""
-    async with database.transaction() as connection:
+    async with database.reading() as connection:
         return await users.find(connection, tenant_id, ids)
 
 
@@ -41,12 +41,15 @@ async def read_balances(
         UserNotFound: when there is no such user in the tenant.
         TimeNotSettled: when a transaction of that time could still be under way.
     """
+    if at is None:
+        async with database.reading() as connection:
+            now = await users.balances_of_user(connection, tenant_id, user_id)
+        if now is None:
+            raise UserNotFound(f"there is no user {user_id}")
+        return [(currency, now.get(currency.code, 0)) for currency in currencies]
     await read_user(database, tenant_id, user_id)
     owner = f"user:{user_id}"
-    if at is None:
-        found = await find_balances(database, tenant_id, [owner])
-    else:
-        found = await _balances_at(database, tenant_id, owner, at)
+    found = await _balances_at(database, tenant_id, owner, at)
     return [(currency, found.get((owner, currency.code), 0)) for currency in currencies]
 
 
@@ -59,7 +62,7 @@ async def _balances_at(database: Database, tenant_id: int, owner: str, at: datet
 
 async def find_balances(database: Database, tenant_id: int, owners: Sequence[str]) -> dict[tuple[str, str], int]:
     """Return balances in smallest units by (owner, currency); an account that never moved is absent."""
-    async with database.transaction() as connection:
+    async with database.reading() as connection:
         return await users.balances(connection, tenant_id, owners)
 
 
@@ -73,5 +76,5 @@ async def read_statement(
     """
     if currency is None:
         raise CurrencyUnknown("the currency is not one of the configured ones")
-    async with database.transaction() as connection:
+    async with database.reading() as connection:
         return await users.statement(connection, user, currency.code, before or MAX_ID, limit)
