@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import os
 import subprocess
 import sys
 import time
@@ -32,8 +33,10 @@ class Sample:
     per_second: float
     p50_ms: float
     p99_ms: float
-    cpu: dict[str, float]
-    """Cores taken by the load generator (`generator`) and by each server."""
+    cpu_ms: dict[str, float]
+    """Processor time per operation of the load generator (`generator`) and of each server."""
+    generator_share: float
+    """The generator's part of the machine's processor time."""
     events_left: int
     """Events that waited in the outbox of accounts when the load ended."""
 
@@ -52,8 +55,8 @@ class Meter:
         before, started = self._servers.cpu_s(), time.perf_counter()
         found = self._generate(self._job(row, past))
         took = time.perf_counter() - started
-        cpu = {name: (spent - before[name]) / took for name, spent in self._servers.cpu_s().items()}
-        cpu["generator"] = found["cpu_s"] / took
+        cpu_s = {name: spent - before[name] for name, spent in self._servers.cpu_s().items()}
+        cpu_s["generator"] = found["cpu_s"]
         return Sample(
             row.load,
             past,
@@ -61,7 +64,8 @@ class Meter:
             found["per_second"],
             found["p50_ms"],
             found["p99_ms"],
-            {name: round(cores, 3) for name, cores in cpu.items()},
+            {name: round(spent * 1000 / found["all_operations"], 4) for name, spent in cpu_s.items()},
+            round(found["cpu_s"] / took / (os.cpu_count() or 1), 3),
             asyncio.run(self._rest()),
         )
 

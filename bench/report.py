@@ -51,7 +51,8 @@ def _row(row: Row, samples: Sequence[Sample], yardsticks: Sequence[float]) -> di
         "aim": row.aim,
         "p50_ms": round(_median(s.p50_ms for s in samples), 2),
         "p99_ms": round(_median(s.p99_ms for s in samples), 2),
-        "cores": {name: round(_median(s.cpu[name] for s in samples), 2) for name in samples[0].cpu},
+        "cpu_ms": {name: round(_median(s.cpu_ms[name] for s in samples), 3) for name in samples[0].cpu_ms},
+        "generator_share": round(_median(s.generator_share for s in samples), 3),
         "ratio_by_past": by_past,
         "events_left": int(_median(s.events_left for s in samples)),
     }
@@ -66,14 +67,15 @@ def table(found: dict[str, Any]) -> str:
         f" (median of {len(found['tpcb_samples'])}, {low:.0f} to {high:.0f}), {found['cores']} cores",
         "",
         f"{'row':40} {'per s':>8} {'x TPC-B':>8} {'least':>6} {'aim':>5} {'':5} {'p50 ms':>8} {'p99 ms':>8}"
-        "  cores",
+        "  processor ms per unit",
     ]
     for row in found["rows"].values():
         reached = "aim" if row["ratio"] >= row["aim"] else "ok" if row["ratio"] >= row["least"] else "BELOW"
-        cores = " ".join(f"{name} {share:.2f}" for name, share in row["cores"].items() if share >= 0.01)
+        cpu = " ".join(f"{name} {ms:.3g}" for name, ms in row["cpu_ms"].items() if ms >= 0.001)
         lines.append(
             f"{row['title']:40} {row['per_second']:8.0f} {row['ratio']:8.3f} {row['least']:6} {row['aim']:5}"
-            f" {reached:5} {row['p50_ms']:8.2f} {row['p99_ms']:8.2f}  {cores}"
+            f" {reached:5} {row['p50_ms']:8.2f} {row['p99_ms']:8.2f}  {cpu}"
+            f" (generator {row['generator_share']:.0%} of the machine)"
         )
     pasts = list(next(iter(found["rows"].values()))["ratio_by_past"])
     lines += ["", f"{'x TPC-B with adjustments already there':40} " + " ".join(f"{int(p):>10,}" for p in pasts)]

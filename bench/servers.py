@@ -103,6 +103,8 @@ def _programs(servers: Servers, folder: Path) -> Iterator[tuple[str, list[str], 
                 f"{name.upper()}_DATABASE_URL": servers.databases.url(name),
                 f"{name.upper()}_PORT": str(ports[name]),
                 "ACCOUNTS_URL": f"http://127.0.0.1:{ports['accounts']}",
+                "PAYMENTS_URL": "http://127.0.0.1:1",
+                "INVARIANTS_INTERVAL_S": "86400",
                 "CHAT_TOKEN_PRIVATE_KEY": secrets.token_hex(32),
             },
         )
