@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -40,39 +41,53 @@ _CREATE_ACCOUNTS = sa.text(
     """
 )
 _COLUMNS = "a.id, a.tenant_id, a.owner, a.currency, a.balance::text, a.seq"
-_WANTED = """
-    JOIN unnest(CAST(:tenants AS bigint[]), CAST(:owners AS text[]), CAST(:currencies AS text[]))
-      AS w (tenant_id, owner, currency)
-      ON a.tenant_id = w.tenant_id AND a.owner = w.owner AND a.currency = w.currency
-"""
-_LOCK = sa.text(f"SELECT {_COLUMNS} FROM account a {_WANTED} ORDER BY a.id FOR NO KEY UPDATE OF a")
-_READ = sa.text(f"SELECT {_COLUMNS} FROM account a {_WANTED}")
+# FOR NO KEY UPDATE takes the rows in the order of their ids; accounts that are not materialised are never locked.
+_OPEN = sa.text(
+    f"""
+    WITH locked AS (
+        SELECT {_COLUMNS} FROM account a
+          JOIN unnest(CAST(:tenants AS bigint[]), CAST(:owners AS text[]), CAST(:currencies AS text[]))
+            AS w (tenant_id, owner, currency)
+            ON a.tenant_id = w.tenant_id AND a.owner = w.owner AND a.currency = w.currency
+         ORDER BY a.id FOR NO KEY UPDATE OF a
+    )
+    SELECT * FROM locked
+    UNION ALL
+    SELECT {_COLUMNS} FROM account a
+      JOIN unnest(CAST(:plain_tenants AS bigint[]), CAST(:plain_owners AS text[]),
+                  CAST(:plain_currencies AS text[])) AS w (tenant_id, owner, currency)
+        ON a.tenant_id = w.tenant_id AND a.owner = w.owner AND a.currency = w.currency
+    """
+)
 _STORED = sa.text("SELECT key, fingerprint, outcome, reason FROM operation WHERE key = ANY(:keys)")
-_INSERT_OPERATIONS = sa.text(
+# One statement, so one round trip. Where a key was taken meanwhile, its entries find no operation and are left
+# out; the caller sees the key missing and rolls all of it back. Entries are appended in the order of the decision,
+# so that `at` never goes back while `seq` grows.
+_WRITE = sa.text(
     """
-    INSERT INTO operation (key, fingerprint, kind, tenant_id, outcome, reason)
-    SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:fingerprints AS bytea[]), CAST(:kinds AS text[]),
-                         CAST(:tenants AS bigint[]), CAST(:outcomes AS text[]), CAST(:reasons AS text[]))
-           AS o (key, fingerprint, kind, tenant_id, outcome, reason)
-     ORDER BY o.key
-    ON CONFLICT DO NOTHING
-    RETURNING key, id
-    """
-)
-_INSERT_ENTRIES = sa.text(
-    """
-    INSERT INTO adjustment (operation_id, account_id, seq, amount, balance_after)
-    SELECT * FROM unnest(CAST(:operations AS bigint[]), CAST(:accounts AS bigint[]),
-                         CAST(:seqs AS bigint[]), CAST(:amounts AS numeric[]),
-                         CAST(:balances AS numeric[]))
-    """
-)
-_UPDATE_ACCOUNTS = sa.text(
-    """
-    UPDATE account a SET balance = w.balance, seq = w.seq
-      FROM unnest(CAST(:ids AS bigint[]), CAST(:balances AS numeric[]), CAST(:seqs AS bigint[]))
-        AS w (id, balance, seq)
-     WHERE a.id = w.id
+    WITH claimed AS (
+        INSERT INTO operation (key, fingerprint, kind, tenant_id, outcome, reason)
+        SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:fingerprints AS bytea[]), CAST(:kinds AS text[]),
+                             CAST(:tenants AS bigint[]), CAST(:outcomes AS text[]), CAST(:reasons AS text[]))
+               AS o (key, fingerprint, kind, tenant_id, outcome, reason)
+         ORDER BY o.key
+        ON CONFLICT DO NOTHING
+        RETURNING key, id, at
+    ), appended AS (
+        INSERT INTO adjustment (operation_id, account_id, seq, amount, balance_after)
+        SELECT c.id, e.account_id, e.seq, e.amount, e.balance_after
+          FROM unnest(CAST(:entry_keys AS text[]), CAST(:accounts AS bigint[]), CAST(:seqs AS bigint[]),
+                      CAST(:amounts AS numeric[]), CAST(:balances AS numeric[]))
+               WITH ORDINALITY AS e (key, account_id, seq, amount, balance_after, place)
+          JOIN claimed c ON c.key = e.key
+         ORDER BY e.place
+    ), moved AS (
+        UPDATE account a SET balance = w.balance, seq = w.seq
+          FROM unnest(CAST(:changed AS bigint[]), CAST(:new_balances AS numeric[]), CAST(:new_seqs AS bigint[]))
+            AS w (id, balance, seq)
+         WHERE a.id = w.id
+    )
+    SELECT key, at FROM claimed
     """
 )
 _VOID = sa.text(
@@ -103,6 +118,12 @@ async def open_accounts(connection: AsyncConnection, operations: Iterable[Operat
                 account = Account(row[0], row[1], row[2], row[3], int(row[4]), row[5])
                 found[account.tenant_id, account.owner, account.currency] = account
     return found
+    users = [int(owner[5:]) if kind == "user" else None for _, owner, _, kind in wanted]
+    await connection.execute(_CREATE_ACCOUNTS, _arrays(wanted) | {"users": users})
+    locked = _arrays([w for w in wanted if w[3] in MATERIALISED])
+    plain = _arrays([w for w in wanted if w[3] not in MATERIALISED])
+    rows = await connection.execute(_OPEN, locked | {f"plain_{name}": values for name, values in plain.items()})
+    return {(r[1], r[2], r[3]): Account(r[0], r[1], r[2], r[3], int(r[4]), r[5]) for r in rows}
 
 
 def _user_of(operation: Operation, leg: Leg) -> int | None:
@@ -126,55 +147,50 @@ async def stored(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, 
     return {key: Stored(bytes(mark), Outcome(outcome), why) for key, mark, outcome, why in rows}
 
 
-async def write(connection: AsyncConnection, decision: Decision) -> None:
-    """Write a decision.
+async def write(connection: AsyncConnection, decision: Decision) -> dict[str, datetime]:
+    """Write a decision; return when each of its operations was stored, by key.
 
     Raises:
         KeyLost: when one of the keys was taken meanwhile; roll back and decide again.
     """
     if not decision.fresh:
-        return
-    ids = await _claim_keys(connection, decision)
-    if decision.entries:
-        await connection.execute(
-            _INSERT_ENTRIES,
-            {
-                "operations": [ids[e.key] for e in decision.entries],
-                "accounts": [e.account.id for e in decision.entries],
-                "seqs": [e.seq for e in decision.entries],
-                "amounts": [e.amount for e in decision.entries],
-                "balances": [e.balance_after for e in decision.entries],
-            },
-        )
-    changed = list(decision.changed.values())
-    if changed:
-        await connection.execute(
-            _UPDATE_ACCOUNTS,
-            {
-                "ids": [a.id for a in changed],
-                "balances": [a.balance for a in changed],
-                "seqs": [a.seq for a in changed],
-            },
-        )
-
-
-async def _claim_keys(connection: AsyncConnection, decision: Decision) -> dict[str, int]:
-    fresh = decision.fresh
-    rows = await connection.execute(
-        _INSERT_OPERATIONS,
-        {
-            "keys": [o.key for o, _ in fresh],
-            "fingerprints": [o.fingerprint() for o, _ in fresh],
-            "kinds": [o.kind for o, _ in fresh],
-            "tenants": [o.tenant_id for o, _ in fresh],
-            "outcomes": [r.outcome.value for _, r in fresh],
-            "reasons": [r.reason for _, r in fresh],
-        },
-    )
-    ids = {key: int(id_) for key, id_ in rows}
-    if len(ids) != len(fresh):
+        return {}
+    values = _operations(decision) | _entries(decision) | _changes(decision)
+    stored_at: dict[str, datetime] = {r.key: r.at for r in await connection.execute(_WRITE, values)}
+    if len(stored_at) != len(decision.fresh):
         raise KeyLost
-    return ids
+    return stored_at
+
+
+def _operations(decision: Decision) -> dict[str, list[Any]]:
+    fresh = decision.fresh
+    return {
+        "keys": [o.key for o, _ in fresh],
+        "fingerprints": [o.fingerprint() for o, _ in fresh],
+        "kinds": [o.kind for o, _ in fresh],
+        "tenants": [o.tenant_id for o, _ in fresh],
+        "outcomes": [r.outcome.value for _, r in fresh],
+        "reasons": [r.reason for _, r in fresh],
+    }
+
+
+def _entries(decision: Decision) -> dict[str, list[Any]]:
+    return {
+        "entry_keys": [e.key for e in decision.entries],
+        "accounts": [e.account.id for e in decision.entries],
+        "seqs": [e.seq for e in decision.entries],
+        "amounts": [e.amount for e in decision.entries],
+        "balances": [e.balance_after for e in decision.entries],
+    }
+
+
+def _changes(decision: Decision) -> dict[str, list[Any]]:
+    changed = list(decision.changed.values())
+    return {
+        "changed": [a.id for a in changed],
+        "new_balances": [a.balance for a in changed],
+        "new_seqs": [a.seq for a in changed],
+    }
 
 
 async def void(connection: AsyncConnection, key: str) -> Stored:

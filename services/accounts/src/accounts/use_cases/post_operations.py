@@ -120,16 +120,8 @@ async def _post_once(database: Database, operations: Sequence[Operation]) -> lis
         accounts = await ledger.open_accounts(connection, well_formed)
         stored = await ledger.stored(connection, [o.key for o in well_formed])
         decision = decide(operations, accounts, stored)
-        await ledger.write(connection, decision)
-        now = await ledger.now(connection) if decision.entries else None
-        if now is not None:
-            by_key = {o.key: o for o, r in decision.fresh if r.outcome is Outcome.APPLIED}
-            await outbox.append(
-                connection,
-                [
-                    events.balance_changed(by_key[entry.key], entry, now)
-                    for entry in decision.entries
-                    if entry.account.owner.startswith("user:")
-                ],
-            )
+        stored_at = await ledger.write(connection, decision)
+        by_key = {o.key: o for o, r in decision.fresh if r.outcome is Outcome.APPLIED}
+        told = [e for e in decision.entries if e.account.owner.startswith("user:")]
+        await outbox.append(connection, [events.balance_changed(by_key[e.key], e, stored_at[e.key]) for e in told])
     return decision.results
