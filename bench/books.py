@@ -17,7 +17,8 @@ AMOUNT = 1_000_000_000
 
 _USERS = """
     INSERT INTO app_user (tenant_id, external_id, name, created_at, updated_at)
-    SELECT $1, g, 'user ' || g, now() - interval '2 days', now() - interval '2 days' FROM generate_series(1, $2::bigint) g ORDER BY g
+    SELECT $1, g, 'user ' || g, now() - interval '2 days', now() - interval '2 days'
+      FROM generate_series(1, $2::bigint) g ORDER BY g
 """
 # The ledger refuses to forget; only its owner can make it, and only here.
 _EMPTY = "TRUNCATE adjustment, operation, account, outbox, inbox"

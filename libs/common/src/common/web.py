@@ -5,14 +5,14 @@ What enters: HTTP. What leaves: JSON and RFC 9457 problems. What never happens h
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -120,6 +120,22 @@ class ExactRoute(APIRoute):
 def router(**settings: Any) -> APIRouter:
     """Return a router with exact JSON."""
     return APIRouter(route_class=ExactRoute, redirect_slashes=False, **settings)
+
+
+BodyModel = TypeVar("BodyModel", bound=BaseModel)
+
+
+async def read_body(request: Request, model: type[BodyModel]) -> BodyModel:
+    """Read a body without numbers that could be fractions, for a path where each microsecond counts.
+
+    Raises:
+        RequestValidationError: as FastAPI itself, when the body is not what the model wants.
+    """
+    try:
+        return model.model_validate_json(await request.body())
+    except ValidationError as error:
+        errors = [{**item, "loc": ("body", *item["loc"])} for item in error.errors(include_url=False)]
+        raise RequestValidationError(errors) from error
 
 
 class Edge:

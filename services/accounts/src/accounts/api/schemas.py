@@ -137,12 +137,6 @@ class ResultOut(BaseModel):
     reason: str | None
 
 
-class ResultsOut(BaseModel):
-    """An outcome for each operation, in order."""
-
-    results: list[ResultOut]
-
-
 class LookupIn(Body):
     """Users to look up in a tenant."""
 
