@@ -15,7 +15,6 @@ from uuid import UUID
 import asyncpg
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.crash import crash_point
@@ -33,22 +32,16 @@ PROVE_AFTER_S = 3.0
 """A relay that did not hear from PostgreSQL for so long makes sure that it still holds the lock."""
 
 
-def outbox_table(metadata: sa.MetaData) -> sa.Table:
-    """Describe the outbox table, the same in every service."""
-    return sa.Table(
-        "outbox",
-        metadata,
-        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
-        sa.Column("event_id", sa.Uuid, nullable=False, unique=True),
-        sa.Column("subject", sa.Text, nullable=False),
-        sa.Column("envelope", JSONB, nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.Column("published_at", sa.DateTime(timezone=True)),
-        sa.Index("outbox_unpublished", "id", postgresql_where=sa.text("published_at IS NULL")),
-    )
-
-
-_table = outbox_table(sa.MetaData())
+# One row each, in the order given.
+_APPEND = sa.text(
+    """
+    INSERT INTO outbox (event_id, subject, envelope)
+    SELECT e.event_id, e.subject, e.envelope::jsonb
+      FROM unnest(CAST(:event_ids AS uuid[]), CAST(:subjects AS text[]), CAST(:envelopes AS text[]))
+           WITH ORDINALITY AS e (event_id, subject, envelope, place)
+     ORDER BY e.place
+    """
+)
 _PUBLISHED = sa.text(
     """
     SELECT id, event_id, published_at FROM outbox
@@ -80,8 +73,12 @@ _PURGE = sa.text(
 async def append(connection: AsyncConnection, events: Sequence[Event]) -> None:
     """Store events in the transaction of their fact, after the aggregate's lock is held."""
     if events:
-        rows = [{"event_id": e.id, "subject": e.type, "envelope": e.envelope()} for e in events]
-        await connection.execute(sa.insert(_table), rows)
+        values = {
+            "event_ids": [e.id for e in events],
+            "subjects": [e.type for e in events],
+            "envelopes": [orjson.dumps(e.envelope()).decode() for e in events],
+        }
+        await connection.execute(_APPEND, values)
 
 
 @dataclass(frozen=True, slots=True)
