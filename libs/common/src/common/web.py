@@ -30,7 +30,7 @@ from common.errors import (
 )
 from common.exact import parse_json
 from common.idempotency import Replayed
-from common.logging import get_logger, report
+from common.logging import get_logger, report, tell_request
 from common.money import Currencies
 
 log = get_logger()
@@ -174,8 +174,7 @@ class Edge:
         else:
             await self._app(scope, _replay(body, receive), send_with_id)
         if not scope["path"].endswith(("/healthz", "/readyz")):
-            log.info(
-                "http.request",
+            tell_request(
                 method=scope["method"],
                 path=scope["path"],
                 status=status,

@@ -46,6 +46,24 @@ After = Annotated[int, Query(ge=0)]
 """The id after which a page begins."""
 
 
+async def post_operations(request: Request) -> Response:
+    """Post operations, each with an outcome of its own.
+
+    All money passes here, so it is a plain route: FastAPI's dependencies and models would cost more than the rest.
+    """
+    caller = await _poster(request)
+    body = await read_body(request, OperationsIn)
+    ledger: Ledger = request.app.state.ledger
+    operations = [operation.to_domain() for operation in body.operations]
+    check_kinds(caller, operations)
+    results = await ledger.post(operations)
+    shown = [{"key": r.key, "outcome": r.outcome, "reason": r.reason} for r in results]
+    return Response(orjson.dumps({"results": shown}), media_type="application/json")
+
+
+routes.add_route("/internal/v1/operations", post_operations, methods=["POST"], include_in_schema=False)
+
+
 @routes.post("/keys/verify")
 async def verify_key(body: KeyHashIn, _: Poster, request: Request) -> PrincipalOut:
     """Tell whom a key stands for."""
@@ -74,24 +92,6 @@ async def read_balances(body: OwnersIn, _: Deals, request: Request) -> OwnerBala
             for (owner, currency), units in found.items()
         ]
     )
-
-
-async def post_operations(request: Request) -> Response:
-    """Post operations, each with an outcome of its own.
-
-    All money passes here, so it is a plain route: FastAPI's dependencies and models would cost more than the rest.
-    """
-    caller = await _poster(request)
-    body = await read_body(request, OperationsIn)
-    ledger: Ledger = request.app.state.ledger
-    operations = [operation.to_domain() for operation in body.operations]
-    check_kinds(caller, operations)
-    results = await ledger.post(operations)
-    shown = [{"key": r.key, "outcome": r.outcome, "reason": r.reason} for r in results]
-    return Response(orjson.dumps({"results": shown}), media_type="application/json")
-
-
-routes.add_route("/internal/v1/operations", post_operations, methods=["POST"], include_in_schema=False)
 
 
 @routes.post("/operations/void")
