@@ -71,7 +71,7 @@ async def perform_action(
     money.told()
     if command is None:
         return Performed(deal, None, in_flight=False)
-    (settled,) = await post_commands(money, [command])
+    (settled,) = await post_commands(money, [command], {deal.id: deal})
     if settled is None:
         return Performed(deal, command, in_flight=True)
     check_won(settled, action)

@@ -4,7 +4,7 @@ An answer that did not come leaves the command pending: the same key is posted a
 ever. A recorded outcome is final; a worker that slept meanwhile changes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -57,11 +57,17 @@ async def settle_due_commands(money: Money) -> int:
     return len(claimed)
 
 
-async def post_commands(money: Money, claimed: Sequence[Command]) -> list[Deal | None]:
-    """Post leased commands; return each deal with its new status, or None where the outcome is not known."""
+async def post_commands(
+    money: Money, claimed: Sequence[Command], known: Mapping[int, Deal] | None = None
+) -> list[Deal | None]:
+    """Post leased commands; return each deal with its new status, or None where the outcome is not known.
+
+    Args:
+        known: the commands' deals by id, where the caller has them; they are read otherwise.
+    """
     settled: dict[int, Deal | None] = {}
     to_post = [c for c in claimed if c.void_to is None]
-    answers = await _post(money, to_post) if to_post else []
+    answers = await _post(money, to_post, known) if to_post else []
     answered = list(zip(to_post, answers, strict=True))
     answered += [(c, await _void(money, c)) for c in claimed if c.void_to is not None]
     crash_point("commands.answered")
@@ -74,11 +80,12 @@ async def post_commands(money: Money, claimed: Sequence[Command]) -> list[Deal |
     return [settled[command.id] for command in claimed]
 
 
-async def _post(money: Money, to_post: Sequence[Command]) -> list[Answer | None]:
-    async with money.database.transaction() as connection:  # what is posted of a deal never changes: no locks
-        found = await deal_rows.read_many(connection, [c.deal_id for c in to_post])
+async def _post(money: Money, to_post: Sequence[Command], known: Mapping[int, Deal] | None) -> list[Answer | None]:
+    if known is None:  # what is posted of a deal never changes: no locks, and an older reading is as good
+        async with money.database.reading() as connection:
+            known = await deal_rows.read_many(connection, [c.deal_id for c in to_post])
     try:
-        return await money.accounts.post([(found[c.deal_id], c) for c in to_post])
+        return await money.accounts.post([(known[c.deal_id], c) for c in to_post])
     except Unavailable as error:
         log.warning("command.outcome_unknown", keys=[c.key for c in to_post], error=error.detail)
         return [None] * len(to_post)
