@@ -17,6 +17,7 @@ SUITES = {
     "races": ["tests/races"],
     "model": ["services/*/tests/model"],
     "e2e": ["tests/e2e"],
+    "crash": ["tests/crash"],
 }
 
 

@@ -73,9 +73,17 @@ async def listen(
             url, auth={"token": token} if auth is None else auth, transports=list(transports), wait_timeout=10
         )
     except SocketError as error:
-        await client.shutdown()
+        await leave(client)
         raise Refused(str(words)) from error
     return listener
+
+
+async def leave(client: socketio.AsyncClient) -> None:
+    """Disconnect a client; upstream leaves the session of a connection that failed open."""
+    await client.shutdown()
+    session = client.eio.http
+    if session is not None and not session.closed:
+        await session.close()
 
 
 @dataclass(slots=True)

@@ -1,12 +1,13 @@
 """The whole system, started as a person starts it, on ports and a data folder of its own."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ from support.servers import free_port, temporary_folder
 
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 15
+COMMANDS = {
+    **{name: f"-m\0{name}\0" for name in ("accounts", "deals", "payments", "chat")},
+    "gateway": "/caddy\0run\0",
+    "nats": "/nats-server\0",
+    "postgres": "/postgres\0-D\0",
+    "tron": "-m\0tron_sandbox\0",
+}
+"""What tells the processes of a run apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +48,30 @@ class System:
         async with self.client(key) as client:
             return await client.request(method, f"/api/v1{path}", json=body)
 
-    def process(self, module: str) -> int:
-        """Return the process id of a service."""
+    def process(self, name: str) -> int:
+        """Return the process id of a process that runs."""
+        found = self.find(name)
+        assert found is not None, f"{name} does not run"
+        return found
+
+    def find(self, name: str) -> int | None:
+        """Return the process id of a process, or None while it is not there."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        wanted = f"-m\0{module}\0"
-        (pid,) = [p for p in children if wanted in Path(f"/proc/{p}/cmdline").read_text()]
-        return int(pid)
+        for child in children:
+            with contextlib.suppress(OSError):
+                if COMMANDS[name] in Path(f"/proc/{child}/cmdline").read_text():
+                    return int(child)
+        return None
+
+    def url(self, name: str) -> str:
+        """Return the URL of a process behind the gateway."""
+        return f"http://127.0.0.1:{self.environment[PORTS[name][0]]}"
+
+    @property
+    def secrets(self) -> dict[str, Any]:
+        """The secrets of the data folder."""
+        found: dict[str, Any] = json.loads((self.data / "secrets.json").read_text())
+        return found
 
 
 def environment_for(data: Path) -> dict[str, str]:
@@ -54,13 +81,22 @@ def environment_for(data: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_system() -> Iterator[System]:
-    """Start everything, wait for run.env, and end it as Ctrl-C does."""
-    with temporary_folder() as folder, (folder / "console.log").open("wb") as console:
+def running_system(more: Mapping[str, str] | None = None, keep_in: Path | None = None) -> Iterator[System]:
+    """Start everything, wait for run.env, and end it as Ctrl-C does.
+
+    Args:
+        more: settings beside those of every run.
+        keep_in: the folder for its data, which is left there; a temporary one where it is not given.
+    """
+    with (
+        contextlib.nullcontext(keep_in) if keep_in else temporary_folder() as folder,
+        (folder / "console.log").open("wb") as console,
+    ):
         data = folder / "data"
+        environment = environment_for(data) | dict(more or {})
         process = subprocess.Popen(
             [sys.executable, "-m", "garant_local", "run"],
-            env=environment_for(data),
+            env=environment,
             stdout=console,
             stderr=console,
             cwd=ROOT,
@@ -72,7 +108,8 @@ def running_system() -> Iterator[System]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((folder / "console.log").read_text()[-5000:])
                 time.sleep(0.2)
-            yield System(read_run_env(data / "run.env"), data, process.pid)
+            ports = {variable: environment[variable] for variable, _ in PORTS.values()}
+            yield System(ports | read_run_env(data / "run.env"), data, process.pid)
         finally:
             process.send_signal(signal.SIGINT)
             try:
@@ -82,3 +119,16 @@ def running_system() -> Iterator[System]:
                 raise
         assert code == 0, (folder / "console.log").read_text()[-5000:]
         assert not (data / "run.env").exists()
+
+
+@contextlib.contextmanager
+def stopped(system: System, name: str) -> Iterator[None]:
+    """Let a process sleep until the block ends, unless it dies meanwhile."""
+    sleeper = os.pidfd_open(system.process(name))
+    signal.pidfd_send_signal(sleeper, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(sleeper, signal.SIGCONT)
+        os.close(sleeper)

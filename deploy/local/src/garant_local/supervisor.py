@@ -25,6 +25,10 @@ from garant_local.settings import SettingError
 START_TIMEOUT_S = 60.0
 STARTS_BEFORE_READY = 3
 STOP_TIMEOUT_S = 6.0
+STEADY_S = 5.0
+"""A process that lived this long was well: when it dies, it is started again at once."""
+PAUSE_S = 0.5
+MAX_PAUSE_S = 15.0
 LOG_LIMIT_BYTES = 20_000_000
 TAIL_LINES = 12
 EXIT_BAD_SETTING = 2
@@ -199,11 +203,12 @@ class Supervisor:
         self._watchers.append(asyncio.create_task(self._watch(process)))
 
     async def _watch(self, process: Process) -> None:
-        pause_s, name = 0.5, process.spec.name
+        pause_s, name = PAUSE_S, process.spec.name
         while True:
             began = time.monotonic()
             code = await process.ended()
-            pause_s = 0.5 if time.monotonic() - began > 30 else min(pause_s * 2, 15)
+            steady = time.monotonic() - began > STEADY_S
+            pause_s = PAUSE_S if steady else min(pause_s * 2, MAX_PAUSE_S)
             self._console.line("garant", f"{name} died (exit code {code}); it is started again in {pause_s:g} s")
             self._console.line("garant", f"the end of its log:\n{process.tail()}")
             await asyncio.sleep(pause_s)

@@ -1,0 +1,130 @@
+"""Every place between two commits is a place to die: the process dies there, and no unit is lost or doubled."""
+
+import os
+import random
+import secrets
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from support.client import client_of
+from support.crash_run import Run, Strike
+from support.crashes import CrashFile, crash_points
+from support.hard_stories import STORIES_OF_ALL_KINDS
+from support.proofs import Chain
+from support.servers import temporary_folder
+from support.system import System, running_system
+
+SAMPLE = 8
+PATIENCE_S = 90.0
+
+ACTIONS = ("confirm", "close", "award", "refund")
+REACHED_BY: dict[str, tuple[str, ...]] = {
+    "accounts batch.committed": ("confirm", "close", "refund"),
+    "accounts credit.posted": ("credit",),
+    "accounts event.handled": ("credit",),
+    "accounts relay.published": ("confirm",),
+    "accounts user.stored": ("arrive",),
+    "accounts void.committed": ("cancel_in_flight",),
+    "chat messages.stored": ("talk",),
+    "chat relay.published": ("talk",),
+    "deals action.stored": (*ACTIONS, "dispute", "deny", "cancel"),
+    "deals command.recorded": (*ACTIONS, "wait", "credit"),
+    "deals commands.answered": (*ACTIONS, "wait", "credit"),
+    "deals commands.claimed": ("cancel_in_flight",),
+    "deals commands.postponed": ("cancel_in_flight",),
+    "deals deadline.passed": ("expire",),
+    "deals deal.created": ("confirm",),
+    "deals event.handled": ("credit",),
+    "deals funding.claimed": ("credit",),
+    "deals funding.passed": ("credit", "wait"),
+    "deals funding.requested": ("credit",),
+    "deals funding.stored": ("credit",),
+    "deals relay.published": ("deny",),
+    "payments applied.noted": ("credit",),
+    "payments block.stored": ("credit",),
+    "payments event.handled": ("credit",),
+    "payments fuel.sent": ("credit",),
+    "payments fuel.signed": ("credit",),
+    "payments missed.credited": ("miss_credit",),
+    "payments payment.stored": ("credit",),
+    "payments payments.finished": ("credit",),
+    "payments relay.published": ("credit",),
+    "payments step.undone": ("credit",),
+    "payments sweep.claimed": ("credit",),
+    "payments sweep.finished": ("credit",),
+    "payments sweep.planned": ("credit",),
+    "payments transaction.buried": ("bury",),
+    "payments transfer.sent": ("credit",),
+    "payments transfer.signed": ("credit",),
+}
+"""The stories that come to each point, after they have called `arm`."""
+
+
+@pytest.fixture(scope="module")
+def crash_file() -> Iterator[CrashFile]:
+    """The file that the services of this module's system look into."""
+    with temporary_folder() as folder:
+        yield CrashFile(folder / "crash")
+
+
+@pytest.fixture(scope="module")
+def system(crash_file: CrashFile) -> Iterator[System]:
+    """A whole system whose services can be told where to die."""
+    with running_system({"CRASH_POINT_FILE": str(crash_file.path)}) as found:
+        yield found
+
+
+@pytest.fixture
+async def run(system: System, crash_file: CrashFile) -> AsyncIterator[Run]:
+    """A client of that system, and what it finds."""
+    async with client_of(system, PATIENCE_S) as client:
+        yield Run(client, crash_file, Chain(client))
+
+
+def strikes() -> list[Strike]:
+    """Return every point with each story that comes to it; those that must be alone come last."""
+    found = [Strike(p, story) for p in crash_points() for story in REACHED_BY.get(str(p), ())]
+    return sorted(found, key=_alone)
+
+
+def _alone(strike: Strike) -> bool:
+    return STORIES_OF_ALL_KINDS[strike.story].alone
+
+
+def dice() -> random.Random:
+    """Return dice by GARANT_SEED, or by a new seed, which is told."""
+    seed = os.environ.get("GARANT_SEED") or str(secrets.randbelow(10**6))
+    print(f"GARANT_SEED={seed}")
+    return random.Random(seed)
+
+
+async def strike_all(run: Run, chosen: list[Strike]) -> None:
+    """Strike, tell, and fail with all that is wrong."""
+    await run.strike(chosen)
+    print("\n".join(run.told))
+    assert run.wrong == [], "\n".join(run.wrong)
+    assert len(run.told) == len(chosen)
+
+
+def test_every_crash_point_has_a_story_that_comes_to_it() -> None:
+    points = {str(point) for point in crash_points()}
+    assert len(points) >= 37
+    unreached, unknown = sorted(points - REACHED_BY.keys()), sorted(REACHED_BY.keys() - points)
+    assert not unreached, f"REACHED_BY has no story for the crash points {unreached}"
+    assert not unknown, f"REACHED_BY names crash points that are not in the sources: {unknown}"
+
+
+@pytest.mark.timeout(300)
+async def test_dying_at_some_crash_points_loses_and_doubles_nothing(run: Run) -> None:
+    rolled = dice()
+    points = rolled.sample(sorted({s.point for s in strikes() if not _alone(s)}), SAMPLE)
+    await strike_all(run, [rolled.choice([s for s in strikes() if s.point == point]) for point in points])
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1800)
+async def test_dying_at_every_crash_point_loses_and_doubles_nothing(run: Run) -> None:
+    every = strikes()
+    dice().shuffle(every)
+    await strike_all(run, sorted(every, key=_alone))

@@ -1,0 +1,105 @@
+"""Strikes a running system at one crash point after the other, while stories are played through its gateway."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import httpx
+
+from support.client import Client, GaveUp
+from support.crashes import CrashFile, Point
+from support.hard_stories import STORIES_OF_ALL_KINDS
+from support.proofs import Chain, prove, until_at_rest
+from support.stories import Cast
+
+READY_WITHIN_S = 60.0
+REST_WITHIN_S = 120.0
+LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A point and the name of the story that reaches it."""
+
+    point: Point
+    story: str
+
+    def __str__(self) -> str:
+        return f"{self.point} ({self.story})"
+
+
+@dataclass(slots=True)
+class Run:
+    """Strikes in their order; a story goes on to its end while the next point is struck already.
+
+    Attributes:
+        wrong: what did not hold.
+        told: a line for each point that was struck.
+    """
+
+    client: Client
+    file: CrashFile
+    chain: Chain
+    wrong: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    async def strike(self, strikes: Sequence[Strike]) -> None:
+        """Strike at each point, let every story come to its end, and prove the whole system."""
+        casts = await asyncio.gather(*(self._enter(strike) for strike in strikes))
+        ends = []
+        for strike, cast in zip(strikes, casts, strict=True):
+            ends.append(asyncio.create_task(self._live(strike, cast)))
+            await self._until_struck(strike, cast, ends[-1])
+            if STORIES_OF_ALL_KINDS[strike.story].alone:
+                await ends[-1]
+        await asyncio.gather(*ends)
+        self.wrong += await prove(self.client, self.chain)
+
+    async def _enter(self, strike: Strike) -> Cast:
+        cast = Cast(self.client)
+        await cast.enter(with_money=STORIES_OF_ALL_KINDS[strike.story].with_money)
+        return cast
+
+    async def _live(self, strike: Strike, cast: Cast) -> None:
+        try:
+            await STORIES_OF_ALL_KINDS[strike.story].play(cast)
+            await until_at_rest(cast, self.chain, REST_WITHIN_S)
+        except (GaveUp, AssertionError) as error:
+            self.wrong.append(f"{strike}: {error}")
+
+    async def _until_struck(self, strike: Strike, cast: Cast, end: "asyncio.Task[None]") -> None:
+        """Let the service die at the point as soon as the story says so; return when it is ready again."""
+        begun, first = time.monotonic(), self.client.system.process(strike.point.service)
+        armed = asyncio.Event()
+
+        def arm() -> None:
+            self.file.arm(strike.point)
+            armed.set()
+
+        cast.arm = arm
+        while not (armed.is_set() and self.file.claimed):
+            if end.done():
+                self.file.disarm()
+                self.wrong.append(f"{strike}: the story ended and the point was never reached")
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+        struck = time.monotonic()
+        await self._until_ready(strike.point.service, first)
+        self.told.append(
+            f"{strike!s:45} struck after {struck - begun:5.1f} s, ready {time.monotonic() - struck:4.1f} s later"
+        )
+
+    async def _until_ready(self, service: str, first: int) -> None:
+        """Wait until another process than the first answers that it is ready."""
+
+        async def ready() -> bool:
+            if self.client.system.find(service) in (None, first):
+                return False
+            try:
+                answer = await self.client.http.get(f"{self.client.system.url(service)}/readyz", timeout=2)
+            except httpx.TransportError:
+                return False
+            return answer.status_code == 200
+
+        await self.client.until(f"{service} to be ready again", ready, bool, READY_WITHIN_S)
