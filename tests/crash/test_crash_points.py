@@ -15,7 +15,8 @@ from support.proofs import Chain
 from support.servers import temporary_folder
 from support.system import System, running_system
 
-SAMPLE = 8
+SAMPLE = {"payments": 2, "deals": 3, "accounts": 2, "chat": 1}
+"""How many points of each service; those of payments come first, since a sweep's lease outlives its process."""
 PATIENCE_S = 90.0
 
 ACTIONS = ("confirm", "close", "award", "refund")
@@ -104,7 +105,7 @@ async def strike_all(run: Run, chosen: list[Strike]) -> None:
     await run.strike(chosen)
     print("\n".join(run.told))
     assert run.wrong == [], "\n".join(run.wrong)
-    assert len(run.told) == len(chosen)
+    assert run.struck == len(chosen)
 
 
 def test_every_crash_point_has_a_story_that_comes_to_it() -> None:
@@ -118,8 +119,12 @@ def test_every_crash_point_has_a_story_that_comes_to_it() -> None:
 @pytest.mark.timeout(300)
 async def test_dying_at_some_crash_points_loses_and_doubles_nothing(run: Run) -> None:
     rolled = dice()
-    points = rolled.sample(sorted({s.point for s in strikes() if not _alone(s)}), SAMPLE)
-    await strike_all(run, [rolled.choice([s for s in strikes() if s.point == point]) for point in points])
+    quick = [strike for strike in strikes() if not _alone(strike)]
+    chosen = []
+    for service, count in SAMPLE.items():
+        for point in rolled.sample(sorted({s.point for s in quick if s.point.service == service}), count):
+            chosen.append(rolled.choice([s for s in quick if s.point == point]))
+    await strike_all(run, chosen)
 
 
 @pytest.mark.deep

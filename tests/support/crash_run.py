@@ -35,7 +35,8 @@ class Run:
 
     Attributes:
         wrong: what did not hold.
-        told: a line for each point that was struck.
+        told: a line for each thing that happened.
+        struck: how many points were struck.
     """
 
     client: Client
@@ -43,10 +44,13 @@ class Run:
     chain: Chain
     wrong: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    struck: int = 0
+    begun: float = field(default_factory=time.monotonic)
 
     async def strike(self, strikes: Sequence[Strike]) -> None:
         """Strike at each point, let every story come to its end, and prove the whole system."""
         casts = await asyncio.gather(*(self._enter(strike) for strike in strikes))
+        self._tell("the users have their money")
         ends = []
         for strike, cast in zip(strikes, casts, strict=True):
             ends.append(asyncio.create_task(self._live(strike, cast)))
@@ -54,7 +58,12 @@ class Run:
             if STORIES_OF_ALL_KINDS[strike.story].alone:
                 await ends[-1]
         await asyncio.gather(*ends)
+        self._tell("every story is at its end")
         self.wrong += await prove(self.client, self.chain)
+        self._tell("everything is proven")
+
+    def _tell(self, what: str) -> None:
+        self.told.append(f"{time.monotonic() - self.begun:6.1f} s  {what}")
 
     async def _enter(self, strike: Strike) -> Cast:
         cast = Cast(self.client)
@@ -64,7 +73,9 @@ class Run:
     async def _live(self, strike: Strike, cast: Cast) -> None:
         try:
             await STORIES_OF_ALL_KINDS[strike.story].play(cast)
+            self._tell(f"{strike} is played")
             await until_at_rest(cast, self.chain, REST_WITHIN_S)
+            self._tell(f"{strike} is at rest")
         except (GaveUp, AssertionError) as error:
             self.wrong.append(f"{strike}: {error}")
 
@@ -86,9 +97,8 @@ class Run:
             await asyncio.sleep(LOOK_EVERY_S)
         struck = time.monotonic()
         await self._until_ready(strike.point.service, first)
-        self.told.append(
-            f"{strike!s:45} struck after {struck - begun:5.1f} s, ready {time.monotonic() - struck:4.1f} s later"
-        )
+        self.struck += 1
+        self._tell(f"{strike} struck after {struck - begun:.1f} s, ready {time.monotonic() - struck:.1f} s later")
 
     async def _until_ready(self, service: str, first: int) -> None:
         """Wait until another process than the first answers that it is ready."""
