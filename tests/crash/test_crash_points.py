@@ -120,10 +120,10 @@ def test_every_crash_point_has_a_story_that_comes_to_it() -> None:
 async def test_dying_at_some_crash_points_loses_and_doubles_nothing(run: Run) -> None:
     rolled = dice()
     quick = [strike for strike in strikes() if not _alone(strike)]
-    chosen = []
+    chosen: list[Strike] = []
     for service, count in SAMPLE.items():
-        for point in rolled.sample(sorted({s.point for s in quick if s.point.service == service}), count):
-            chosen.append(rolled.choice([s for s in quick if s.point == point]))
+        points = rolled.sample(sorted({s.point for s in quick if s.point.service == service}), count)
+        chosen += [rolled.choice([s for s in quick if s.point == point]) for point in points]
     await strike_all(run, chosen)
 
 

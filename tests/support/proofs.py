@@ -24,6 +24,7 @@ TRANSFER = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 USDT_HEX = "a614f803b6fd780986a42c78ec9c7f77e6ded13c"
 HOLDING = frozenset({"confirm_performer", "confirmed", "dispute"})
 PAID_OUT = frozenset({"close", "arb_close_performer"})
+UNTOUCHED = frozenset({"created", "expired"})
 WITH_INVARIANTS = ("accounts", "deals", "payments")
 PAGE = 200
 
@@ -67,7 +68,7 @@ async def wrong_with(cast: Cast, chain: Chain) -> list[str]:
     for deal_id, told in cast.deals.items():
         if deals[deal_id]["status"] not in told.ends:
             wrong.append(f"deal {deal_id} is {deals[deal_id]['status']}, not {', '.join(sorted(told.ends))}")
-    strays = {i: d["status"] for i, d in deals.items() if i not in cast.deals and d["status"] != "created"}
+    strays = {i: d["status"] for i, d in deals.items() if i not in cast.deals and d["status"] not in UNTOUCHED}
     wrong += [f"deal {i}, whose answer was lost, is {status}" for i, status in strays.items()]
     for payment_id in cast.paid:
         payment = await cast.expect("GET", f"/payment/{payment_id}")

@@ -89,17 +89,24 @@ class Cast:
         await self.client.node("admin/faucet", address=address, usdt=str(usdt))
 
     async def deal(self, *ends: str, price: int = PRICE, deadline_s: float | None = None) -> int:
-        """Create a deal that may end so; a lost answer leaves another one, which stays `created`."""
-        body = {
+        """Create a deal that may end so; a lost answer leaves another one, which nobody ever confirms."""
+        body: dict[str, Any] = {
             "title": "A logo",
             "description": "Three drafts",
             "price": str(price),
             "customer_id": self.customer,
             "performer_id": self.performer,
         }
-        if deadline_s is not None:
-            body["deadline_at"] = (datetime.now(UTC) + timedelta(seconds=deadline_s)).isoformat()
-        deal_id = int((await self.expect("POST", "/deal/", body))["deal_id"])
+
+        async def attempt() -> httpx.Response:
+            if deadline_s is not None:  # it may have passed before the deal was stored
+                body["deadline_at"] = (datetime.now(UTC) + timedelta(seconds=deadline_s)).isoformat()
+            return await self.client.ask("POST", "/deal/", body)
+
+        late = 422 if deadline_s is not None else None
+        answer = await self.client.until("a new deal", attempt, lambda a: a.status_code != late)
+        assert answer.status_code == 200, answer.text
+        deal_id = int(answer.json()["deal_id"])
         self.deals[deal_id] = Told(price * UNIT, frozenset(ends))
         return deal_id
 
