@@ -32,20 +32,27 @@ class Client:
     retries: int = 0
     broken: list[str] = field(default_factory=list)
 
-    async def ask(self, method: str, path: str, body: Any = None, key: str = "API_KEY") -> httpx.Response:
+    async def ask(
+        self, method: str, path: str, body: Any = None, key: str = "API_KEY", once: str | None = None
+    ) -> httpx.Response:
         """Call until there is an answer; the caller looks at a 2xx or a 4xx.
+
+        Args:
+            once: the Idempotency-Key, where asking again would do a second thing.
 
         Raises:
             GaveUp: when there was none in time.
         """
         headers = {"authorization": f"Bearer {self.system.environment[key]}"}
+        if once is not None:
+            headers["idempotency-key"] = once
         url = f"{self.system.environment['GATEWAY_URL']}/api/v1{path}"
 
         async def attempt() -> httpx.Response | str:
             answer = await self.http.request(method, url, json=body, headers=headers)
             if answer.status_code == 500:
                 self.broken.append(f"{method} {path}: {answer.text}")
-            away = answer.status_code == 500 or answer.status_code in AWAY
+            away = answer.status_code == 500 or answer.status_code in AWAY or _in_flight(answer)
             return f"{answer.status_code} {answer.text}" if away else answer
 
         return await self.insist(f"{method} {path}", attempt)
@@ -104,6 +111,11 @@ class Client:
             if time.monotonic() > deadline:
                 raise GaveUp(f"{what}: still {found!r} after {within_s or self.patience_s:.0f} s")
             await asyncio.sleep(PAUSE_S)
+
+
+def _in_flight(answer: httpx.Response) -> bool:
+    """Tell whether the call before this one, which was cut off, is still under way."""
+    return answer.status_code == 409 and answer.json()["code"] == "idempotency_key_in_flight"
 
 
 @contextlib.asynccontextmanager

@@ -3,10 +3,12 @@
 import asyncio
 
 import asyncpg
+import httpx
 from socketio.exceptions import SocketIOError
 
 from support.chatting import Listener, Refused, leave, listen
 from support.client import GaveUp
+from support.event_stories import garble, lose
 from support.stories import DEPOSIT, STORIES, UNIT, Cast, Story
 from support.system import stopped
 
@@ -22,15 +24,19 @@ TRIES = 60
 async def cancel_in_flight(cast: Cast) -> None:
     """Accounts sleeps while a hold is asked for, and the deal is cancelled meanwhile."""
     deal_id = await cast.deal("cancelled", "confirm_performer")
-    confirming = cancelling = None
     with stopped(cast.client.system, "accounts"):
         cast.arm()
-        confirming = asyncio.create_task(cast.client.ask("POST", f"/deal/{deal_id}/confirm"))
-        await asyncio.wait({confirming}, timeout=STOP_S)
-        cancelling = asyncio.create_task(cast.act(deal_id, "cancel", refusable=True))
-        await asyncio.wait({cancelling}, timeout=1)
-    await asyncio.gather(confirming, cancelling)
+        asking = [await _asked_for(cast, deal_id, action) for action in ("confirm", "cancel")]
+    await asyncio.gather(*asking)
+    await cast.act(deal_id, "cancel", refusable=True)
     await cast.until(deal_id, "cancelled", "confirm_performer")
+
+
+async def _asked_for(cast: Cast, deal_id: int, action: str) -> "asyncio.Task[httpx.Response]":
+    """Ask for an action, and return when it was answered, or when deals has waited for accounts in vain."""
+    asking = asyncio.create_task(cast.client.ask("POST", f"/deal/{deal_id}/{action}"))
+    await asyncio.wait({asking}, timeout=STOP_S)
+    return asking
 
 
 async def miss_credit(cast: Cast) -> None:
@@ -117,5 +123,7 @@ STORIES_OF_ALL_KINDS = STORIES | {
     "cancel_in_flight": Story(cancel_in_flight, with_money=True),
     "miss_credit": Story(miss_credit),
     "talk": Story(talk),
-    "bury": Story(bury, alone=True),
+    "garble": Story(garble),
+    "lose": Story(lose, slow=True),
+    "bury": Story(bury, slow=True, alone=True),
 }

@@ -78,7 +78,9 @@ class Cast:
     async def payment(self, usdt: int) -> str:
         """Create a payment and return its address."""
         body = {"gateway_id": "tron_usdt", "user_id": self.customer, "amount": str(usdt), "currency": "USDT"}
-        payment = await self.expect("POST", "/payment", body)
+        answer = await self.client.ask("POST", "/payment", body, once=secrets.token_hex(8))
+        assert answer.status_code == 200, answer.text
+        payment = answer.json()
         self.paid.append(payment["payment_id"])
         address: str = payment["gateway_data"]["address"]
         self.addresses.add(address)
@@ -89,7 +91,7 @@ class Cast:
         await self.client.node("admin/faucet", address=address, usdt=str(usdt))
 
     async def deal(self, *ends: str, price: int = PRICE, deadline_s: float | None = None) -> int:
-        """Create a deal that may end so; a lost answer leaves another one, which nobody ever confirms."""
+        """Create a deal that may end so."""
         body: dict[str, Any] = {
             "title": "A logo",
             "description": "Three drafts",
@@ -101,7 +103,7 @@ class Cast:
         async def attempt() -> httpx.Response:
             if deadline_s is not None:  # it may have passed before the deal was stored
                 body["deadline_at"] = (datetime.now(UTC) + timedelta(seconds=deadline_s)).isoformat()
-            return await self.client.ask("POST", "/deal/", body)
+            return await self.client.ask("POST", "/deal/", body, once=secrets.token_hex(8))
 
         late = 422 if deadline_s is not None else None
         answer = await self.client.until("a new deal", attempt, lambda a: a.status_code != late)
@@ -250,10 +252,17 @@ Play = Callable[[Cast], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A story, whether its customer has money at hand, and whether it has to be told alone."""
+    """A story and what it wants.
+
+    Attributes:
+        with_money: the customer has money at hand.
+        slow: it takes minutes.
+        alone: others can't be told meanwhile.
+    """
 
     play: Play
     with_money: bool = False
+    slow: bool = False
     alone: bool = False
 
 

@@ -28,7 +28,7 @@ STOP_TIMEOUT_S = 6.0
 STEADY_S = 5.0
 """A process that lived this long was well: when it dies, it is started again at once."""
 PAUSE_S = 0.5
-MAX_PAUSE_S = 15.0
+MAX_PAUSE_S = 5.0
 LOG_LIMIT_BYTES = 20_000_000
 TAIL_LINES = 12
 EXIT_BAD_SETTING = 2
