@@ -51,7 +51,7 @@ class Run:
         """Strike at each point, let every story come to its end, and prove the whole system."""
         casts = await asyncio.gather(*(self._enter(strike) for strike in strikes))
         self._tell("the users have their money")
-        ends = []
+        ends: list[asyncio.Task[None]] = []
         for strike, cast in zip(strikes, casts, strict=True):
             if STORIES_OF_ALL_KINDS[strike.story].alone:
                 await asyncio.gather(*ends)
