@@ -16,6 +16,7 @@ SUITES = {
     "integration": ["libs/*/tests/integration", "services/*/tests/integration", "deploy/local/tests/integration"],
     "races": ["tests/races"],
     "model": ["services/*/tests/model"],
+    "faults": ["tests/faults"],
     "e2e": ["tests/e2e"],
     "crash": ["tests/crash"],
 }
