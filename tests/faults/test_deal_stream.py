@@ -118,16 +118,23 @@ async def break_at_random(proxy: FaultProxy, rng: random.Random) -> None:
         await asyncio.sleep(rng.uniform(0.05, 0.3))
 
 
-async def run_stream(wired: WiredHouse, rng: random.Random, deals: int) -> Stream:
-    """Play so many deals by each of the players while the wire fails, then heal it and settle."""
+async def new_stream(wired: WiredHouse, rng: random.Random) -> Stream:
+    """Return users with money, whom deals knows already."""
+    wired.be_impatient(PATIENCE_S)
     stream = Stream(wired, rng)
     for number in range(8):
         stream.users.append(await wired.house.user(1000 + number))
         await stream.credit(stream.users[-1], 30 * USDT)
     assert await wired.house.money.accounts.users_exist(1, stream.users)  # from now on they are remembered
+    return stream
+
+
+async def run(stream: Stream, deals: int) -> None:
+    """Play so many deals by each of the players while the wire fails, then heal it and settle."""
+    wired = stream.wired
     background = [
         asyncio.create_task(work(wired)),
-        asyncio.create_task(break_at_random(wired.proxy, rng)),
+        asyncio.create_task(break_at_random(wired.proxy, stream.rng)),
     ]
     try:
         async with asyncio.TaskGroup() as players:
@@ -142,7 +149,6 @@ async def run_stream(wired: WiredHouse, rng: random.Random, deals: int) -> Strea
                 await task
     await wired.proxy.heal()
     await wired.settle_later()
-    return stream
 
 
 async def check_stream(stream: Stream) -> None:
@@ -176,8 +182,9 @@ def check_events(envelopes: list[dict[str, Any]]) -> None:
 async def test_a_stream_of_deals_on_a_failing_wire_loses_and_doubles_nothing(
     wired_house: WiredHouse, rng: random.Random
 ) -> None:
-    wired_house.be_impatient(PATIENCE_S)
-    stream = await run_stream(wired_house, rng, deals=5)
+    stream = await new_stream(wired_house, rng)
+
+    await run(stream, deals=5)
 
     await check_stream(stream)
     assert stream.codes[200] > 0
@@ -187,6 +194,7 @@ async def test_a_stream_of_deals_on_a_failing_wire_loses_and_doubles_nothing(
 @pytest.mark.deep
 @pytest.mark.timeout(900)
 async def test_a_long_stream_of_deals_on_a_failing_wire(wired_house: WiredHouse, rng: random.Random) -> None:
-    wired_house.be_impatient(PATIENCE_S)
+    stream = await new_stream(wired_house, rng)
     for _ in range(int(os.environ.get("GARANT_ROUNDS") or 10)):
-        await check_stream(await run_stream(wired_house, rng, deals=20))
+        await run(stream, deals=20)
+        await check_stream(stream)

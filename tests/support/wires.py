@@ -49,7 +49,7 @@ class WiredHouse:
 
     async def settle_later(self) -> None:
         """Let the worker run once every pause after a failure has passed, then fund what waits."""
-        later = replace(self.house.money, clock=At(datetime.now(UTC) + timedelta(minutes=2)))
+        later = replace(self.house.money, clock=At(datetime.now(UTC) + timedelta(minutes=10)))
         while await settle_due_commands(later):
             pass
         await request_all_funding(later.database)
