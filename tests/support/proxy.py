@@ -22,7 +22,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 class Fault(StrEnum):
     """What happens to an exchange."""
 
-    PASS = "pass"  # noqa: S105 -- no password
+    PASS = "pass"
     CUT_BEFORE_REQUEST = "cut_before_request"
     """The server never sees the request; both sides are closed."""
     CUT_AFTER_REQUEST = "cut_after_request"

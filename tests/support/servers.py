@@ -133,12 +133,17 @@ def databases() -> Iterator[Databases]:
             log=folder / "postgres.log",
             user=postgres.user,
         ):
-            password = secrets.token_hex(12)
-            asyncio.run(postgres.provision({f"garant_{s}": password for s in SERVICES}))
-            found = Databases(postgres, password)
-            for service in SERVICES:
-                upgrade(ROOT / "services" / service / "migrations", found.owner_url(service))
-            yield found
+            yield provisioned(postgres)
+
+
+def provisioned(postgres: Postgres) -> Databases:
+    """Create and migrate the databases on a server that runs; not for a thread whose event loop runs."""
+    password = secrets.token_hex(12)
+    asyncio.run(postgres.provision({f"garant_{s}": password for s in SERVICES}))
+    found = Databases(postgres, password)
+    for service in SERVICES:
+        upgrade(ROOT / "services" / service / "migrations", found.owner_url(service))
+    return found
 
 
 @contextlib.contextmanager
