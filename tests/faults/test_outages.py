@@ -5,8 +5,9 @@ import contextlib
 import os
 import random
 import signal
+import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120
 
 PLAYERS = 4
 DEEP_S = 60.0 * int(os.environ.get("GARANT_ROUNDS") or 3)
-BROKER_FAULTS = ["refuse", "blackhole", "stopped"]
+BROKER_FAULTS = ("refused", "swallowed", "stopped")
 
 
 @contextlib.asynccontextmanager
@@ -28,7 +29,7 @@ async def without_nats(town: Town, fault: str) -> AsyncIterator[None]:
     """Take NATS away and give it back, its store kept."""
     if fault == "stopped":
         await town.nats.stop(signal.SIGKILL)
-    elif fault == "refuse":
+    elif fault == "refused":
         town.proxy.refuse()
     else:
         town.proxy.set(Fault.BLACKHOLE)
@@ -40,42 +41,64 @@ async def without_nats(town: Town, fault: str) -> AsyncIterator[None]:
         await town.proxy.heal()
 
 
-async def money_calls_go_on(town: Town, fault: str, down_s: float) -> None:
-    alice, bob, carol = [await town.user() for _ in range(3)]
-    waiting = await town.deal(carol, bob, 7)
-    assert waiting is not None
-    assert (await town.act(waiting, "confirm")).json()["status"] == "waiting_for_payment"
-    deadline = asyncio.get_running_loop().time() + down_s
-    async with without_nats(town, fault):
-        await town.credit(carol, 7 * USDT)
-        while asyncio.get_running_loop().time() < deadline:
-            async with asyncio.timeout(5):
-                await town.credit(alice, 3 * USDT)
-                deal_id = await town.deal(alice, bob, 3)
-                assert deal_id is not None
-                confirmed, closed = await town.act(deal_id, "confirm"), await town.act(deal_id, "close")
-            assert (confirmed.status_code, confirmed.json()["status"]) == (200, "confirm_performer")
-            assert (closed.status_code, closed.json()["status"]) == (200, "close")
-            await asyncio.sleep(down_s / 50)
-        assert await town.unpublished() > 0
+async def play_without_nats(town: Town, faults: Sequence[str], down_s: float) -> None:
+    """Move money during one outage after the other; each answer must be the usual one, and quick."""
+    alice, bob = await town.user(), await town.user()
+    for fault in faults:
+        waiting = await waiting_deal(town, bob)
+        async with without_nats(town, fault):
+            await town.credit(waiting.customer_id, 7 * USDT)
+            deadline = time.monotonic() + down_s
+            while time.monotonic() < deadline:
+                async with asyncio.timeout(5):
+                    await play_one(town, alice, bob)
+                await asyncio.sleep(down_s / 50)
+            assert await town.unpublished() > 0
+        await eventually(waiting.status, lambda found: found == "confirmed", within_s=40)
 
-    async def status() -> str:
-        return str((await town.call("deals", "GET", f"/deal/{waiting}")).json()["status"])
 
-    await eventually(status, lambda found: found == "confirmed", within_s=40)
+async def play_one(town: Town, customer: int, performer: int) -> None:
+    """Pay in, and play a deal to its end."""
+    await town.credit(customer, 3 * USDT)
+    deal_id = await town.deal(customer, performer, 3)
+    assert deal_id is not None
+    confirmed, closed = await town.act(deal_id, "confirm"), await town.act(deal_id, "close")
+    assert (confirmed.status_code, confirmed.json()["status"]) == (200, "confirm_performer")
+    assert (closed.status_code, closed.json()["status"]) == (200, "close")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A deal that an event, `balance.credited`, has to fund."""
+
+    town: Town
+    deal_id: int
+    customer_id: int
+
+    async def status(self) -> str:
+        """Return the deal's status."""
+        return str((await self.town.call("deals", "GET", f"/deal/{self.deal_id}")).json()["status"])
+
+
+async def waiting_deal(town: Town, performer: int) -> Waiting:
+    customer = await town.user()
+    deal_id = await town.deal(customer, performer, 7)
+    assert deal_id is not None
+    assert (await town.act(deal_id, "confirm")).json()["status"] == "waiting_for_payment"
+    return Waiting(town, deal_id, customer)
+
+
+async def test_money_calls_go_on_without_nats_and_the_backlog_drains_in_order(town: Town) -> None:
+    await play_without_nats(town, BROKER_FAULTS, down_s=1)
     await check_town(town)
-
-
-@pytest.mark.parametrize("fault", BROKER_FAULTS)
-async def test_money_calls_go_on_without_nats_and_the_backlog_drains_in_order(town: Town, fault: str) -> None:
-    await money_calls_go_on(town, fault, down_s=2)
 
 
 @pytest.mark.deep
 @pytest.mark.timeout(DEEP_S + 300)
 @pytest.mark.parametrize("fault", BROKER_FAULTS)
 async def test_money_calls_go_on_without_nats_for_minutes(town: Town, fault: str) -> None:
-    await money_calls_go_on(town, fault, down_s=DEEP_S)
+    await play_without_nats(town, [fault], DEEP_S)
+    await check_town(town)
 
 
 @dataclass(slots=True)
@@ -123,7 +146,7 @@ class Load:
                 return str((await self.town.act(deal_id, "close")).json().get("status"))
 
             await self.town.act(deal_id, "confirm")
-            await eventually(status, lambda found: found in ("close", "409"), within_s=40)
+            await eventually(status, lambda found: found == "close", within_s=40)
 
 
 @contextlib.asynccontextmanager
@@ -144,6 +167,7 @@ async def under_load(town: Town, rng: random.Random) -> AsyncIterator[Load]:
 
 async def restart_postgres(town: Town, load: Load, how: signal.Signals, down_s: float) -> None:
     """Stop PostgreSQL, wait until calls were refused, start it, and wait until deals close again."""
+    load.codes[503] = 0
     await eventually(lambda: closed(load), lambda count: count > 3)
     await town.postgres.stop(how)
     await eventually(lambda: refused(load))
@@ -161,12 +185,10 @@ async def refused(load: Load) -> int:
     return load.codes[503]
 
 
-@pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT], ids=["immediate", "fast"])
-async def test_services_outlive_a_restart_of_postgresql_under_live_calls(
-    town: Town, rng: random.Random, how: signal.Signals
-) -> None:
+async def test_services_outlive_restarts_of_postgresql_under_live_calls(town: Town, rng: random.Random) -> None:
     async with under_load(town, rng) as load:
-        await restart_postgres(town, load, how, down_s=0.5)
+        for how in (signal.SIGINT, signal.SIGQUIT):  # a fast shutdown, and one that is as a crash
+            await restart_postgres(town, load, how, down_s=0.3)
 
     await check_town(town)
     for deal_id in load.closed:
@@ -180,5 +202,4 @@ async def test_services_outlive_many_restarts_of_postgresql(town: Town, rng: ran
         for _ in range(4 * int(os.environ.get("GARANT_ROUNDS") or 5)):
             how = rng.choice((signal.SIGQUIT, signal.SIGINT, signal.SIGQUIT))
             await restart_postgres(town, load, how, down_s=rng.uniform(0, 3))
-            load.codes[503] = 0
     await check_town(town)

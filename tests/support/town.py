@@ -242,13 +242,12 @@ async def running_town() -> AsyncIterator[Town]:
         postgres = Process(cluster.argv(), cluster.answers, folder / "postgres.log", user=cluster.user)
         broker = Nats(folder, free_port(), secrets.token_hex(12))
         queue = Process(broker.argv(), broker.answers, folder / "nats.log")
-        for process, how in ((postgres, signal.SIGINT), (queue, signal.SIGTERM)):
-            stack.push_async_callback(process.stop, how)
+        for process in (postgres, queue):
+            stack.push_async_callback(process.stop, signal.SIGQUIT)  # the folder is thrown away
             await process.start()
         databases = await asyncio.to_thread(provisioned, cluster)
         proxy = await stack.enter_async_context(fault_proxy(broker.port))
         town = Town(databases, postgres, queue, broker.url, proxy)
-        stack.push_async_callback(town.client.aclose)
         town.key = await _key(databases)
         town.urls = {name: f"http://127.0.0.1:{free_port()}" for name in SERVICES}
         for name in SERVICES:
@@ -259,9 +258,14 @@ async def running_town() -> AsyncIterator[Town]:
                 environment=_environment(name, town),
             )
             town.services[name] = process
-            stack.push_async_callback(process.stop, signal.SIGTERM)
+        stack.push_async_callback(_stop_services, town)
+        stack.push_async_callback(town.client.aclose)
         await asyncio.gather(*(process.start() for process in town.services.values()))
         yield town
+
+
+async def _stop_services(town: Town) -> None:
+    await asyncio.gather(*(process.stop(signal.SIGTERM) for process in town.services.values()))
 
 
 async def _key(databases: Databases) -> str:
