@@ -187,7 +187,9 @@ async def stored_outcomes(house: House) -> dict[str, Outcome]:
 
 async def balances(house: House) -> dict[str, int]:
     async with house.accounts_db.transaction() as connection:
-        rows = await connection.exec_driver_sql("SELECT owner, balance::text AS units FROM account WHERE balance <> 0")
+        rows = await connection.exec_driver_sql(
+            "SELECT owner, balance::text AS units FROM account WHERE balance <> 0"
+        )
         return {row["owner"]: int(row["units"]) for row in rows.mappings()}
 
 

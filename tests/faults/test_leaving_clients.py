@@ -53,7 +53,9 @@ def calls_of(
         lambda: Call(ports["accounts"], "POST", "/api/v1/user/", key, user),
         lambda: Call(ports["accounts"], "GET", f"/api/v1/user/{customer}/balance", key),
         lambda: Call(ports["accounts"], "POST", "/internal/v1/operations", CALLERS["payments"], posting),
-        lambda: Call(ports["deals"], "POST", "/api/v1/deal/", key, orjson.dumps(deal | {"performer_id": performer})),
+        lambda: Call(
+            ports["deals"], "POST", "/api/v1/deal/", key, orjson.dumps(deal | {"performer_id": performer})
+        ),
         lambda: Call(ports["deals"], "POST", f"/api/v1/deal/{rng.choice(deals)}/confirm", key),
         lambda: Call(ports["deals"], "GET", f"/api/v1/deal/{rng.choice(deals)}/close", key),
         lambda: Call(ports["deals"], "POST", f"/api/v1/deal/{rng.choice(deals)}/cancel", key),
