@@ -15,8 +15,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-deep bench-ledger check fmt lock contracts clean
-.PHONY: help run demo test test-deep torture check fmt lock contracts clean
+.PHONY: help run demo test test-deep bench-ledger torture check fmt lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \

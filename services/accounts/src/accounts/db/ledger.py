@@ -109,19 +109,8 @@ async def open_accounts(connection: AsyncConnection, operations: Iterable[Operat
         _CREATE_ACCOUNTS, _arrays([n[:3] for n in opened]) | {"users": [n[3] for n in opened]}
     )
     wanted = list(dict.fromkeys(n[:3] for n in opened))
-    found: dict[tuple[int, str, str], Account] = {}
-    locked = [w for w in wanted if Leg(w[1], 0).kind in MATERIALISED]
-    plain = [w for w in wanted if Leg(w[1], 0).kind not in MATERIALISED]
-    for statement, some in ((_LOCK, locked), (_READ, plain)):
-        if some:
-            for row in await connection.execute(statement, _arrays(some)):
-                account = Account(row[0], row[1], row[2], row[3], int(row[4]), row[5])
-                found[account.tenant_id, account.owner, account.currency] = account
-    return found
-    users = [int(owner[5:]) if kind == "user" else None for _, owner, _, kind in wanted]
-    await connection.execute(_CREATE_ACCOUNTS, _arrays(wanted) | {"users": users})
-    locked = _arrays([w for w in wanted if w[3] in MATERIALISED])
-    plain = _arrays([w for w in wanted if w[3] not in MATERIALISED])
+    locked = _arrays([w for w in wanted if Leg(w[1], 0).kind in MATERIALISED])
+    plain = _arrays([w for w in wanted if Leg(w[1], 0).kind not in MATERIALISED])
     rows = await connection.execute(_OPEN, locked | {f"plain_{name}": values for name, values in plain.items()})
     return {(r[1], r[2], r[3]): Account(r[0], r[1], r[2], r[3], int(r[4]), r[5]) for r in rows}
 
