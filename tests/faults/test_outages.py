@@ -101,6 +101,22 @@ async def test_money_calls_go_on_without_nats_for_minutes(town: Town, fault: str
     await check_town(town)
 
 
+@pytest.mark.deep
+async def test_a_connection_to_nats_that_is_dead_for_good_is_given_up_within_half_a_minute(town: Town) -> None:
+    alice, bob = await town.user(), await town.user()
+    waiting = await waiting_deal(town, bob)
+    town.proxy.set(Fault.BLACKHOLE)
+    await town.credit(waiting.customer_id, 7 * USDT)
+    await play_one(town, alice, bob)
+    await town.proxy.heal(forget=True)  # new connections pass, the old ones never hear another byte
+    try:
+        await eventually(town.unpublished, lambda count: count == 0, within_s=30)
+        await eventually(waiting.status, lambda found: found == "confirmed", within_s=30)
+    finally:
+        await town.proxy.heal()
+    await check_town(town)
+
+
 @dataclass(slots=True)
 class Load:
     """Players that make, confirm and close deals until they are told to stop, and what they were answered."""

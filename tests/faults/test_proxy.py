@@ -133,6 +133,23 @@ async def test_a_blackhole_swallows_open_connections_too_and_healing_resets_them
     writer.close()
 
 
+async def test_a_forgotten_connection_stays_dead_while_new_ones_pass(wired: Wired) -> None:
+    proxy, server = wired
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(REQUEST)
+    await reader.readexactly(len(ANSWER))
+
+    proxy.set(Fault.BLACKHOLE)
+    await proxy.heal(forget=True)
+    writer.write(REQUEST)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(10), 0.2)
+    assert await ask(proxy) == ANSWER
+    assert len(server.seen) == 2
+    writer.close()
+
+
 async def test_faults_are_chosen_anew_for_each_exchange_of_a_connection(wired: Wired) -> None:
     proxy, server = wired
     faults = iter([Fault.PASS, Fault.PASS, Fault.CUT_BEFORE_ANSWER])

@@ -47,6 +47,8 @@ class _Wire:
     asked: bytes = b""
     answered: bool = True
     lossy: bool = False
+    dead: bool = False
+    """Swallows for ever."""
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server has answered, or never will."""
 
@@ -111,13 +113,17 @@ class FaultProxy:
         """Carry everything again. Connections that lost bytes are reset.
 
         Args:
-            forget: leave those connections dead instead, as a firewall that lost its table does.
+            forget: leave swallowed connections dead instead, as a firewall that lost its table does.
         """
         self.set(Fault.PASS)
         await self.listen()
         for wire in list(self._wires):
-            if wire.lossy and not forget:
+            if wire.fault is Fault.BLACKHOLE and forget:
+                wire.dead = True
+            elif wire.lossy:
                 self._reset(wire)
+            elif wire.fault is Fault.BLACKHOLE:
+                wire.fault = Fault.PASS
 
     async def close(self) -> None:
         """Refuse, and wait until nothing is carried any more."""
@@ -163,7 +169,7 @@ class FaultProxy:
         reader = wire.client[0]
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK):
-                if wire.answered:
+                if wire.answered and not wire.dead:
                     wire.answered, wire.asked, wire.fault = False, b"", self.choose()
                     self.counts[wire.fault] += 1
                     wire.heard.clear()

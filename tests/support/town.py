@@ -47,6 +47,10 @@ class Process:
 
     async def start(self) -> None:
         """Start it and wait until it answers."""
+        self._spawn()
+        await eventually(self.ready, within_s=START_S)
+
+    def _spawn(self) -> None:
         with self.log.open("ab") as words:
             self.running = subprocess.Popen(
                 self.argv,
@@ -57,7 +61,6 @@ class Process:
                 env=self.environment,
                 start_new_session=True,
             )
-        await eventually(self.ready, within_s=START_S)
 
     async def stop(self, how: signal.Signals) -> None:
         """Send a signal and wait for the end."""
@@ -196,13 +199,13 @@ async def check_town(town: Town) -> None:
     assert int(await town.fetch("accounts", "SELECT sum(balance) FROM account")) == town.deposited
     for stream in SERVICES:
         await _check_stream(town, stream)
-    told = "SELECT count(*) FROM outbox WHERE subject = 'balance.credited'"
-    credits = int(await town.fetch("accounts", told))
+    query = "SELECT count(*) FROM outbox WHERE subject = 'balance.credited'"
+    told = int(await town.fetch("accounts", query))
 
     async def effective() -> int:
         return int(await town.fetch("deals", "SELECT count(*) FROM inbox WHERE consumer = 'request_funding'"))
 
-    await eventually(effective, lambda count: count == credits, within_s=30)
+    await eventually(effective, lambda count: count == told, within_s=30)
 
 
 async def _check_stream(town: Town, service: str) -> None:

@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
 import accounts.use_cases.check_invariants
 import deals.use_cases.check_invariants
-from common.internal import InternalClient
+from common.internal import Connections, InternalClient
 from deals.adapters.accounts import HttpAccounts
 from deals.use_cases.fund_waiting_deals import fund_waiting_deals, request_all_funding
 from deals.use_cases.settle_commands import settle_due_commands
@@ -45,7 +44,7 @@ class WiredHouse:
 
     def be_impatient(self, patience_s: float) -> None:
         """Let deals wait for an answer no longer than this."""
-        self.client._client.timeout = httpx.Timeout(patience_s)
+        self.client._transport = Connections(patience_s)
 
     async def settle_later(self) -> None:
         """Let the worker run once every pause after a failure has passed, then fund what waits."""

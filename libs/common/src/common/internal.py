@@ -23,7 +23,8 @@ class Connections(httpx.AsyncBaseTransport):
     many are kept; aiohttp's is told by the loop when one was closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, total_s: float = TOTAL_S) -> None:
+        self._total_s = total_s
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -40,7 +41,7 @@ class Connections(httpx.AsyncBaseTransport):
             ) as answer:
                 return httpx.Response(answer.status, content=await answer.read(), request=request)
         except TimeoutError as error:
-            raise httpx.ReadTimeout(f"no answer in {TOTAL_S} s", request=request) from error
+            raise httpx.ReadTimeout(f"no answer in {self._total_s} s", request=request) from error
         except (aiohttp.ClientError, OSError) as error:
             raise httpx.NetworkError(repr(error), request=request) from error
 
@@ -48,7 +49,7 @@ class Connections(httpx.AsyncBaseTransport):
         """Open the session inside the loop; what it carries is never a cookie nor for a proxy."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-            timeout=aiohttp.ClientTimeout(total=TOTAL_S, sock_connect=CONNECT_S),
+            timeout=aiohttp.ClientTimeout(total=self._total_s, sock_connect=CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent",),
             trust_env=False,

@@ -15,6 +15,7 @@ import orjson
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant
 
+from accounts.api.schemas import UserOut
 from accounts.domain.ledger import Leg, Operation
 from accounts.use_cases import manage_keys
 from accounts.use_cases.check_invariants import check_invariants
@@ -95,7 +96,9 @@ class LedgerMachine(Machine):
         for name, tenant in zip(self.names, self.tenants, strict=True):
             self.ground.house.keys[name] = (await manage_keys.create_key(database, tenant, ["default"]))[1]
         self.users = [
-            (await upsert_user(database, tenant, n, f"user {n}")).id for tenant in self.tenants for n in (1, 2)
+            (await upsert_user(database, tenant, (n, f"user {n}"), None, UserOut.of)).id
+            for tenant in self.tenants
+            for n in (1, 2)
         ]
         self.model = LedgerModel({user: self.tenants[i // 2] for i, user in enumerate(self.users)})
         self.sent: list[dict[str, Any]] = []

@@ -17,6 +17,7 @@ from hypothesis.stateful import invariant
 
 import accounts.use_cases.check_invariants
 import deals.use_cases.check_invariants
+from accounts.api.schemas import UserOut
 from accounts.use_cases import manage_keys
 from accounts.use_cases.read_users import find_balances
 from accounts.use_cases.upsert_user import upsert_user
@@ -83,7 +84,10 @@ class DealMachine(Machine):
             ("other", other, ["default", "arbiter"]),
         ):
             house.keys[self.names[name]] = (await manage_keys.create_key(house.accounts_db, tenant, scopes))[1]
-        users = [await upsert_user(house.accounts_db, self.tenant, n, f"user {n}") for n in (1, 2, 3)]
+        users = [
+            await upsert_user(house.accounts_db, self.tenant, (n, f"user {n}"), None, UserOut.of)
+            for n in (1, 2, 3)
+        ]
         self.users = [user.id for user in users]
         self.world = World(dict.fromkeys(self.users, 0))
         self.futures: list[World] = []
