@@ -17,20 +17,16 @@ SUITES = {
     "races": ["tests/races"],
     "model": ["services/*/tests/model"],
     "e2e": ["tests/e2e"],
-}
-DEEP_SUITES = {
     "faults": ["tests/faults"],
     "crash": ["tests/crash"],
 }
-"""They take servers away and let services die, so they want a machine of their own: `--deep` alone runs them."""
 
 
 def main() -> None:
     """Run all suites; exit code 1 when one of them failed."""
     marker = [] if "--deep" in sys.argv else ["-m", "not deep"]
     rows, failed = [], False
-    suites = SUITES | DEEP_SUITES if "--deep" in sys.argv else SUITES
-    for name, patterns in suites.items():
+    for name, patterns in SUITES.items():
         folders = sorted(str(p) for pattern in patterns for p in ROOT.glob(pattern) if list(p.glob("test_*.py")))
         if not folders:
             continue

@@ -19,7 +19,7 @@ from support.system import System, running_system
 SAMPLE = {"payments": 2, "deals": 3, "accounts": 2, "chat": 1}
 """How many points of each service; those of payments come first, since a sweep's lease outlives its process."""
 PATIENCE_S = 240.0
-"""A funding pass and a sweep are leased for a minute, and several crashes may meet one story."""
+"""A sweep is leased for a minute, and several crashes may meet one story."""
 
 ACTIONS = ("confirm", "close", "award", "refund")
 REACHED_BY: dict[str, tuple[str, ...]] = {

@@ -120,7 +120,7 @@ async def break_at_random(proxy: FaultProxy, rng: random.Random) -> None:
 
 async def new_stream(wired: WiredHouse, rng: random.Random) -> Stream:
     """Return users with money, whom deals knows already."""
-    wired.be_impatient(PATIENCE_S)
+    await wired.be_impatient(PATIENCE_S)
     stream = Stream(wired, rng)
     for number in range(8):
         stream.users.append(await wired.house.user(1000 + number))

@@ -81,7 +81,7 @@ async def test_clients_that_leave_give_every_connection_back(wired_house: WiredH
     alice, bob = await house.user(1), await house.user(2)
     await house.credit(alice, 10 * USDT, "tron:a:0")
     deals = [(await house.deal(alice, bob, 1))["deal_id"] for _ in range(DEALS)]
-    wired_house.be_impatient(5)
+    await wired_house.be_impatient(5)
 
     async with served(house.deals) as deals_port:
         ports = {"accounts": wired_house.proxy.target, "deals": deals_port}

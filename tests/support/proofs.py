@@ -16,7 +16,7 @@ from tronpy.keys import to_base58check_address
 
 from garant_local.secrets import SERVICES
 from garant_local.settings import ROOT
-from support.client import Client
+from support.client import Client, GaveUp
 from support.stories import UNIT, Cast
 from support.system import System
 
@@ -28,6 +28,8 @@ UNTOUCHED = frozenset({"created", "expired"})
 """A deal whose deadline passed before its answer came is asked for anew, with another deadline."""
 WITH_INVARIANTS = ("accounts", "deals", "payments")
 PAGE = 200
+REST_S = 120.0
+"""Longer than any lease, and the backoff after it."""
 
 
 @dataclass(slots=True)
@@ -112,16 +114,23 @@ async def until_at_rest(cast: Cast, chain: Chain, within_s: float) -> None:
 
 
 async def prove(client: Client, chain: Chain, *, told_once: bool = True) -> list[str]:
-    """Return what does not hold of the whole system, which must be at rest.
+    """Return what does not hold of the whole system, whose stories are at their end.
+
+    Work that a dead process had leased is first waited for: it is done once its lease is over.
 
     Args:
         told_once: whether the broker may hold no event twice; it may where one was told again after a while.
     """
     wrong = list(client.broken)
+    try:
+        await client.until(
+            "all work to be done", lambda: _unfinished(client.system), lambda found: not found, REST_S
+        )
+    except GaveUp as error:
+        wrong.append(str(error))
     for name in WITH_INVARIANTS:
         wrong += await _invariants(client, name)
     wrong += await asyncio.to_thread(_verify, client.system)
-    wrong += await _unfinished(client.system)
     wrong += await _wrong_totals(client.system, chain)
     return wrong + await _wrong_events(client.system, told_once=told_once)
 

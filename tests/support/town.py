@@ -1,4 +1,4 @@
-"""Accounts and deals as processes of their own, on a PostgreSQL and a NATS that a test may stop and break."""
+"""Accounts, deals and the API of payments as processes of their own, on a PostgreSQL and a NATS that a test may stop and break."""
 
 import asyncio
 import contextlib
@@ -24,12 +24,16 @@ from common.db import Database
 from garant_local.nats import Nats
 from garant_local.postgres import Postgres
 from garant_local.stack import answers
-from support.house import CALLERS
+from payments.adapters.keys import new_seed
+from payments.use_cases.manage_seed import create_seed
+from support.house import CALLERS, SEED_KEY
 from support.proxy import FaultProxy, fault_proxy
 from support.servers import Databases, free_port, provisioned, temporary_folder
 from support.waiting import eventually
 
 SERVICES = ("accounts", "deals")
+"""Those that the tests play with; payments' API is there because accounts compares its inbox with the outbox."""
+COMMANDS = {"accounts": "serve", "deals": "serve", "payments": "api"}
 START_S = 60
 STOP_S = 15
 
@@ -222,7 +226,7 @@ async def _check_stream(town: Town, service: str) -> None:
             last[aggregate] = version
 
 
-def _environment(name: str, town: Town) -> dict[str, str]:
+def _environment(name: str, town: Town, seed_key: Path) -> dict[str, str]:
     through_proxy = town.nats_url.rpartition(":")[0] + f":{town.proxy.port}"
     return {
         **os.environ,
@@ -232,6 +236,8 @@ def _environment(name: str, town: Town) -> dict[str, str]:
         f"{name.upper()}_DATABASE_URL": town.databases.url(name),
         f"{name.upper()}_PORT": town.urls[name].rpartition(":")[2],
         "ACCOUNTS_URL": town.urls["accounts"],
+        "PAYMENTS_URL": town.urls["payments"],
+        "PAYMENTS_SEED_KEY_FILE": str(seed_key),
         "CHAT_TOKEN_PRIVATE_KEY": "11" * 32,
     }
 
@@ -252,13 +258,16 @@ async def running_town() -> AsyncIterator[Town]:
         proxy = await stack.enter_async_context(fault_proxy(broker.port))
         town = Town(databases, postgres, queue, broker.url, proxy)
         town.key = await _key(databases)
-        town.urls = {name: f"http://127.0.0.1:{free_port()}" for name in SERVICES}
-        for name in SERVICES:
+        town.urls = {name: f"http://127.0.0.1:{free_port()}" for name in COMMANDS}
+        seed_key = folder / "seed.key"
+        seed_key.write_text(SEED_KEY.hex())
+        seed_key.chmod(0o600)
+        for name, command in COMMANDS.items():
             process = Process(
-                [sys.executable, "-m", name, "serve"],
+                [sys.executable, "-m", name, command],
                 answers(f"{town.urls[name]}/readyz"),
                 folder / f"{name}.log",
-                environment=_environment(name, town),
+                environment=_environment(name, town, seed_key),
             )
             town.services[name] = process
         stack.push_async_callback(_stop_services, town)
@@ -272,6 +281,12 @@ async def _stop_services(town: Town) -> None:
 
 
 async def _key(databases: Databases) -> str:
+    """Make a tenant's key, and the seed without which payments does not start."""
+    payments_db = Database(databases.url("payments"), "town", 2)
+    try:
+        await create_seed(payments_db, lambda: new_seed(SEED_KEY))
+    finally:
+        await payments_db.close()
     database = Database(databases.url("accounts"), "town", 2)
     try:
         tenant = await manage_keys.create_tenant(database, "town")

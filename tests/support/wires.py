@@ -42,8 +42,9 @@ class WiredHouse:
     proxy: FaultProxy
     client: InternalClient
 
-    def be_impatient(self, patience_s: float) -> None:
+    async def be_impatient(self, patience_s: float) -> None:
         """Let deals wait for an answer no longer than this."""
+        await self.client.close()
         self.client._transport = Connections(patience_s)
 
     async def settle_later(self) -> None:
@@ -116,7 +117,7 @@ async def wire_up(house: House) -> AsyncIterator[WiredHouse]:
         house.money = replace(house.money, accounts=HttpAccounts(client))
         house.deals.state.money = house.money
         wired = WiredHouse(house, proxy, client)
-        wired.be_impatient(PATIENCE_S)
+        await wired.be_impatient(PATIENCE_S)
         try:
             yield wired
         finally:

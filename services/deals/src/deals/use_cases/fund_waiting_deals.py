@@ -23,7 +23,8 @@ from deals.use_cases.settle_commands import BATCH, LEASE, Money, post_commands
 log = get_logger()
 
 CONSUMER = "request_funding"
-PASS_LEASE = timedelta(seconds=60)
+PASS_LEASE = timedelta(seconds=20)
+"""After a crash a pass waits this long; two at once are harmless, since `_store` locks each deal."""
 RETRY = timedelta(seconds=2)
 PAGE = 500
 
