@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from deals.use_cases.fund_waiting_deals import fund_waiting_deals, request_all_funding
 from deals.use_cases.settle_commands import settle_due_commands
@@ -164,7 +165,7 @@ async def check_stream(stream: Stream) -> None:
 
 async def units_of_all(wired: WiredHouse) -> int:
     async with wired.house.accounts_db.transaction() as connection:
-        return int((await connection.exec_driver_sql("SELECT sum(balance)::text FROM account")).scalar_one())
+        return int(await connection.value(sa.text("SELECT sum(balance)::text FROM account")))
 
 
 def check_events(envelopes: list[dict[str, Any]]) -> None:

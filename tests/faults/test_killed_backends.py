@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 
 from accounts.domain.ledger import Leg, Operation, Outcome
 from accounts.use_cases.check_invariants import check_invariants
@@ -181,16 +182,16 @@ async def check_storm(storm: Storm, house: House) -> None:
 
 async def stored_outcomes(house: House) -> dict[str, Outcome]:
     async with house.accounts_db.transaction() as connection:
-        rows = await connection.exec_driver_sql("SELECT key, outcome FROM operation")
-        return {row["key"]: Outcome(row["outcome"]) for row in rows.mappings()}
+        rows = await connection.execute(sa.text("SELECT key, outcome FROM operation"))
+        return {row["key"]: Outcome(row["outcome"]) for row in rows}
 
 
 async def balances(house: House) -> dict[str, int]:
     async with house.accounts_db.transaction() as connection:
-        rows = await connection.exec_driver_sql(
-            "SELECT owner, balance::text AS units FROM account WHERE balance <> 0"
+        rows = await connection.execute(
+            sa.text("SELECT owner, balance::text AS units FROM account WHERE balance <> 0")
         )
-        return {row["owner"]: int(row["units"]) for row in rows.mappings()}
+        return {row["owner"]: int(row["units"]) for row in rows}
 
 
 async def weather(storm: Storm, house: House, batches: int) -> None:

@@ -6,6 +6,7 @@ import random
 import asyncpg
 import orjson
 import pytest
+import sqlalchemy as sa
 
 from support.house import CALLERS, USDT, House
 from support.leavers import Call, leave_all
@@ -67,13 +68,12 @@ async def deposited_by_leavers(house: House) -> int:
     """Return what the one posting that every leaver repeats has put in: all of it, or nothing."""
     async with house.accounts_db.transaction() as connection:
         query = "SELECT count(*) FROM operation WHERE key = 'tron:leaver:0'"
-        return int((await connection.exec_driver_sql(query)).scalar_one()) * USDT
+        return int(await connection.value(sa.text(query))) * USDT
 
 
 async def checked_out(house: House) -> int:
     """Return how many connections of the pools are in somebody's hands."""
-    engines = (house.accounts_db.engine, house.money.database.engine)
-    return sum(engine.pool.checkedout() for engine in engines)  # type: ignore[attr-defined]  # a QueuePool
+    return house.accounts_db.in_use + house.money.database.in_use
 
 
 async def test_clients_that_leave_give_every_connection_back(wired_house: WiredHouse, rng: random.Random) -> None:
@@ -98,7 +98,7 @@ async def test_clients_that_leave_give_every_connection_back(wired_house: WiredH
     await wired_house.settle_later()
     await wired_house.check()
     async with house.accounts_db.transaction() as connection:
-        total = (await connection.exec_driver_sql("SELECT sum(balance)::text FROM account")).scalar_one()
+        total = await connection.value(sa.text("SELECT sum(balance)::text FROM account"))
     assert int(total) == 10 * USDT + await deposited_by_leavers(house)
 
 

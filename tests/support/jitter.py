@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 from fastapi import FastAPI
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from common.db import Database
+from common.db import Connection, Database
 from support.house import Wire
 from support.rounds import pause
 
@@ -34,7 +33,7 @@ class JitteryDatabase(Database):
     """A database whose transactions begin, commit and are known of a little later, as the racer's seed says."""
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self) -> AsyncIterator[Connection]:
         """See `Database.transaction`."""
         await pause()
         async with super().transaction() as connection:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import sqlalchemy as sa
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -60,7 +61,7 @@ class WiredHouse:
         """Return how many commands are in flight."""
         async with self.house.money.database.transaction() as connection:
             query = "SELECT count(*) FROM money_command WHERE state = 'pending'"
-            return int((await connection.exec_driver_sql(query)).scalar_one())
+            return int(await connection.value(sa.text(query)))
 
     async def check(self) -> None:
         """Prove that nothing is in flight and that both sides agree about every unit."""

@@ -1,13 +1,19 @@
-"""PostgreSQL: one engine per process, with a limit on everything that could wait for ever."""
+"""PostgreSQL: one pool per process, with a limit on everything that could wait for ever.
 
-from collections.abc import AsyncIterator
+Statements are SQLAlchemy's (`sa.text`, with `:names`); asyncpg carries them without SQLAlchemy's engine between,
+which cost more than PostgreSQL itself (ADR 0011).
+"""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import asyncpg.pool
 import sqlalchemy as sa
-import sqlalchemy.exc
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from common.errors import Unavailable
 
@@ -16,6 +22,10 @@ LOCK_TIMEOUT_MS = 5_000
 IDLE_IN_TRANSACTION_MS = 15_000
 TRANSACTION_TIMEOUT_MS = 30_000
 """No transaction of a service lasts longer: what happened before that is settled."""
+COMMAND_S = 15.0
+CONNECT_S = 5.0
+CLOSE_S = 5.0
+STATEMENTS_PREPARED = 500
 
 SERVER_SETTINGS = {
     "statement_timeout": str(STATEMENT_TIMEOUT_MS),
@@ -27,12 +37,7 @@ SERVER_SETTINGS = {
 """A stopped process otherwise keeps its locks (ADR 0003)."""
 
 FAILURES = (
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.InterfaceError,
-    sqlalchemy.exc.InternalError,
-    sqlalchemy.exc.TimeoutError,
-    sqlalchemy.exc.DBAPIError,
-    asyncpg.PostgresConnectionError,
+    asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
@@ -40,28 +45,72 @@ FAILURES = (
 )
 """What the driver raises when the database is away. A commit that ends so has an unknown outcome."""
 
-Connection = AsyncConnection
-"""A connection inside a transaction; rules pass it on to `db/` and never use it themselves."""
-
 MISTAKES = (
-    sqlalchemy.exc.IntegrityError,
-    sqlalchemy.exc.DataError,
-    sqlalchemy.exc.ProgrammingError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+    asyncpg.SyntaxOrAccessError,
 )
 """What PostgreSQL says of a statement of ours that is wrong: a bug, never a reason to try again."""
 
+UniqueViolation = asyncpg.UniqueViolationError
+"""A value that must be there once is there already; its text names the constraint."""
 
-def _replace_closed(connection: Any, _: Any, __: Any) -> None:
-    """Replace a connection that the server has closed before anything is asked of it.
+Row = asyncpg.Record
+"""A row: by name, by place, or unpacked."""
+Values = Mapping[str, Any]
+_NONE: Values = {}
 
-    The driver knows as soon as the socket tells, so this costs no round trip; SQLAlchemy's own ping costs three.
-    """
-    if connection.driver_connection.is_closed():
-        raise sqlalchemy.exc.DisconnectionError("the server closed the connection")
+
+@functools.lru_cache(maxsize=STATEMENTS_PREPARED)
+def _compiled(statement: sa.TextClause) -> tuple[str, tuple[str, ...]]:
+    """Return a statement with places instead of names, and the names in the order of their places."""
+    compiled = statement.compile(dialect=dialect())  # type: ignore[no-untyped-call]
+    return str(compiled), tuple(compiled.positiontup or ())
+
+
+class Connection:
+    """A connection, mostly inside a transaction; rules pass it on to `db/` and never use it themselves."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: "asyncpg.pool.PoolConnectionProxy[Row]") -> None:
+        self._driver = driver
+
+    async def execute(self, statement: sa.TextClause, values: Values = _NONE) -> list[Row]:
+        """Execute and return all rows."""
+        text, names = _compiled(statement)
+        return await self._driver.fetch(text, *[values[name] for name in names])
+
+    async def first(self, statement: sa.TextClause, values: Values = _NONE) -> Row | None:
+        """Execute and return the first row, if there is one."""
+        rows = await self.execute(statement, values)
+        return rows[0] if rows else None
+
+    async def one(self, statement: sa.TextClause, values: Values = _NONE) -> Row:
+        """Execute and return the only row."""
+        (row,) = await self.execute(statement, values)
+        return row
+
+    async def value(self, statement: sa.TextClause, values: Values = _NONE) -> Any:
+        """Execute and return the only column of the only row."""
+        (value,) = await self.one(statement, values)
+        return value
+
+    async def count(self, statement: sa.TextClause, values: Values = _NONE) -> int:
+        """Execute and return how many rows were changed."""
+        text, names = _compiled(statement)
+        said = await self._driver.execute(text, *[values[name] for name in names])
+        return int(said.rpartition(" ")[2])
+
+
+async def _reset(driver: "asyncpg.Connection[Row]") -> None:
+    """Leave no transaction on a connection; nothing else of a session is ever set, so this costs no round trip."""
+    if driver.is_in_transaction():
+        await driver.execute("ROLLBACK")
 
 
 class Database:
-    """The engine, with transactions that end in a commit or in nothing.
+    """The pool, with transactions that end in a commit or in nothing.
 
     Args:
         url: `postgresql://user:password@host:port/name`.
@@ -71,43 +120,58 @@ class Database:
 
     def __init__(self, url: str, application: str, pool_size: int = 10) -> None:
         self.url = url
-        self.engine: AsyncEngine = create_async_engine(
-            url.replace("postgresql://", "postgresql+asyncpg://", 1),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=5,
-            connect_args={
-                "timeout": 5,
-                "command_timeout": 15,
-                "server_settings": SERVER_SETTINGS | {"application_name": application},
-            },
-        )
-        sa.event.listen(self.engine.sync_engine, "checkout", _replace_closed)
-        self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._application = application
+        self._pool_size = pool_size
+        self._pool: asyncpg.Pool[Row] | None = None
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def _connection(self) -> AsyncIterator["asyncpg.pool.PoolConnectionProxy[Row]"]:
+        if self._pool is None:  # it belongs to the loop that runs now
+            self._pool = asyncpg.create_pool(
+                self.url,
+                min_size=0,
+                max_size=self._pool_size,
+                max_inactive_connection_lifetime=0,
+                reset=_reset,
+                timeout=CONNECT_S,
+                command_timeout=COMMAND_S,
+                statement_cache_size=STATEMENTS_PREPARED,
+                max_cached_statement_lifetime=0,
+                server_settings=SERVER_SETTINGS | {"application_name": self._application},
+            )
+        await self._pool  # without a least size this connects to nothing, and is done at once
+        async with self._pool.acquire(timeout=CONNECT_S) as driver:
+            yield driver
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
         """Open a READ COMMITTED transaction; it is committed when the block ends without an error."""
-        async with self.engine.begin() as connection:
-            yield connection
+        async with self._connection() as driver, driver.transaction():
+            yield Connection(driver)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self) -> AsyncIterator[Connection]:
         """Open a connection for reads that need no transaction: each statement sees its own moment."""
-        async with self._reader.connect() as connection:
-            yield connection
+        async with self._connection() as driver:
+            yield Connection(driver)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+    async def snapshot(self) -> AsyncIterator[Connection]:
         """Open a read-only transaction in which every statement sees the same moment.
 
         It may last as long as there is history to read; each of its statements is limited all the same.
         """
-        async with self.engine.connect() as connection:
-            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-            async with connection.begin():
-                await connection.exec_driver_sql("SET LOCAL transaction_timeout = 0")
-                yield connection
+        async with (
+            self._connection() as driver,
+            driver.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await driver.execute("SET LOCAL transaction_timeout = 0")
+            yield Connection(driver)
+
+    @property
+    def in_use(self) -> int:
+        """Tell how many connections are in somebody's hands."""
+        return 0 if self._pool is None else self._pool.get_size() - self._pool.get_idle_size()
 
     async def ping(self) -> None:
         """Ask for one row.
@@ -116,11 +180,16 @@ class Database:
             Unavailable: when PostgreSQL does not answer.
         """
         try:
-            async with self.engine.connect() as connection:
-                await connection.exec_driver_sql("SELECT 1")
+            async with self._connection() as driver:
+                await driver.fetchval("SELECT 1")
         except FAILURES as error:
             raise Unavailable("the database does not answer") from error
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self.engine.dispose()
+        """Close all connections; those that are still at work are cut off in the end."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                await asyncio.wait_for(pool.close(), CLOSE_S)
+            except TimeoutError:
+                pool.terminate()

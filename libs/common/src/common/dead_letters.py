@@ -99,8 +99,7 @@ class DeadLetters:
     async def replay(self, consumer: str, handle: Callable[[bytes], Awaitable[None]]) -> int:
         """Hand the letters whose replay was asked for to their consumer; return how many were resolved."""
         async with self._database.transaction() as connection:
-            rows = await connection.execute(_ASKED, {"consumer": consumer, "limit": REPLAY_BATCH})
-            asked = rows.all()
+            asked = await connection.execute(_ASKED, {"consumer": consumer, "limit": REPLAY_BATCH})
         resolved = 0
         for letter_id, subject, payload in asked:
             try:
@@ -120,18 +119,18 @@ class DeadLetters:
     async def unresolved(self, limit: int = 100) -> list[Letter]:
         """Return the open letters, oldest first."""
         async with self._database.transaction() as connection:
-            rows = (await connection.execute(_LIST, {"limit": limit})).all()
+            rows = await connection.execute(_LIST, {"limit": limit})
         return [Letter(r[0], r[1], r[2], bytes(r[3]), *r[4:]) for r in rows]
 
     async def ask_replay(self, letter_id: int | None) -> int:
         """Ask the worker to replay a letter, or all that are open; return how many."""
         async with self._database.transaction() as connection:
-            return (await connection.execute(_ASK, {"id": letter_id})).rowcount
+            return await connection.count(_ASK, {"id": letter_id})
 
     async def discard(self, letter_id: int) -> int:
         """Close a letter that nothing will ever handle; it stays in the table. Return how many were closed."""
         async with self._database.transaction() as connection:
-            return (await connection.execute(_DISCARD, {"id": letter_id})).rowcount
+            return await connection.count(_DISCARD, {"id": letter_id})
 
 
 async def count_open(connection: Connection) -> dict[str, int]:

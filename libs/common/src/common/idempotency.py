@@ -108,9 +108,9 @@ async def begin(connection: Connection, tenant_id: int, retry: Retry | None) -> 
     if retry is None:
         return True
     values = {"tenant_id": tenant_id, "key": retry.key}
-    if not (await connection.execute(_LOCK, values)).scalar_one():
+    if not (await connection.value(_LOCK, values)):
         raise KeyInFlight("a call with this Idempotency-Key is under way; ask again soon")
-    row = (await connection.execute(_FIND, values)).first()
+    row = await connection.first(_FIND, values)
     if row is None:
         await connection.execute(_NOTE, values | {"fingerprint": retry.fingerprint})
         return True
@@ -143,4 +143,4 @@ async def keep_final(
 
 async def purge(connection: Connection, before: datetime, limit: int) -> int:
     """Forget keys that were first used before a time; return how many."""
-    return (await connection.execute(_PURGE, {"before": before, "limit": limit})).rowcount
+    return await connection.count(_PURGE, {"before": before, "limit": limit})

@@ -5,22 +5,10 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.db import Connection
 
-def inbox_table(metadata: sa.MetaData) -> sa.Table:
-    """Describe the inbox table, the same in every service."""
-    return sa.Table(
-        "inbox",
-        metadata,
-        sa.Column("consumer", sa.Text, primary_key=True),
-        sa.Column("event_id", sa.Uuid, primary_key=True),
-        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-    )
-
-
-_table = inbox_table(sa.MetaData())
+_NOTE = sa.text("INSERT INTO inbox (consumer, event_id) VALUES (:consumer, :event_id) ON CONFLICT DO NOTHING")
 _MISSING = sa.text(
     """
     SELECT w.event_id FROM unnest(CAST(:event_ids AS uuid[])) AS w (event_id)
@@ -41,29 +29,23 @@ _PURGE = sa.text(
 )
 
 
-async def first_time(connection: AsyncConnection, consumer: str, event_id: UUID) -> bool:
+async def first_time(connection: Connection, consumer: str, event_id: UUID) -> bool:
     """Note that `consumer` handles the event in this transaction; False when it already did."""
-    statement = (
-        insert(_table)
-        .values(consumer=consumer, event_id=event_id)
-        .on_conflict_do_nothing()
-        .returning(_table.c.event_id)
-    )
-    return (await connection.execute(statement)).first() is not None
+    return await connection.count(_NOTE, {"consumer": consumer, "event_id": event_id}) == 1
 
 
-async def missing(connection: AsyncConnection, consumer: str, event_ids: Sequence[UUID]) -> list[UUID]:
+async def missing(connection: Connection, consumer: str, event_ids: Sequence[UUID]) -> list[UUID]:
     """Return those of the events that `consumer` has not handled."""
     values = {"consumer": consumer, "event_ids": list(event_ids)}
     return [row[0] for row in await connection.execute(_MISSING, values)]
 
 
-async def page(connection: AsyncConnection, consumer: str, after: UUID, since: datetime, limit: int) -> list[UUID]:
+async def page(connection: Connection, consumer: str, after: UUID, since: datetime, limit: int) -> list[UUID]:
     """Return events that `consumer` has handled since a time, in the order of their ids, above `after`."""
     values = {"consumer": consumer, "after": after, "since": since, "limit": limit}
     return [row[0] for row in await connection.execute(_PAGE, values)]
 
 
-async def purge(connection: AsyncConnection, before: datetime, limit: int) -> int:
+async def purge(connection: Connection, before: datetime, limit: int) -> int:
     """Forget what was handled before a time; return how many notes."""
-    return (await connection.execute(_PURGE, {"before": before, "limit": limit})).rowcount
+    return await connection.count(_PURGE, {"before": before, "limit": limit})

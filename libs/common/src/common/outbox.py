@@ -15,10 +15,9 @@ from uuid import UUID
 import asyncpg
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.crash import crash_point
-from common.db import SERVER_SETTINGS
+from common.db import SERVER_SETTINGS, Connection
 from common.events import Event
 from common.logging import get_logger, report
 
@@ -70,7 +69,7 @@ _PURGE = sa.text(
 )
 
 
-async def append(connection: AsyncConnection, events: Sequence[Event]) -> None:
+async def append(connection: Connection, events: Sequence[Event]) -> None:
     """Store events in the transaction of their fact, after the aggregate's lock is held."""
     if events:
         values = {
@@ -91,32 +90,32 @@ class Published:
 
 
 async def published(
-    connection: AsyncConnection, subjects: Sequence[str], after: int, since: datetime, limit: int
+    connection: Connection, subjects: Sequence[str], after: int, since: datetime, limit: int
 ) -> list[Published]:
     """Return published events of these subjects above a place in the outbox, in its order."""
     values = {"subjects": list(subjects), "after": after, "since": since, "limit": limit}
     return [Published(*row) for row in await connection.execute(_PUBLISHED, values)]
 
 
-async def unknown(connection: AsyncConnection, event_ids: Sequence[UUID]) -> list[UUID]:
+async def unknown(connection: Connection, event_ids: Sequence[UUID]) -> list[UUID]:
     """Return those of the events that were never told here."""
     return [row[0] for row in await connection.execute(_UNKNOWN, {"event_ids": list(event_ids)})]
 
 
-async def publish_again(connection: AsyncConnection, event_ids: Sequence[UUID]) -> int:
+async def publish_again(connection: Connection, event_ids: Sequence[UUID]) -> int:
     """Let the relay publish these once more; return how many there are."""
-    return (await connection.execute(_AGAIN, {"event_ids": list(event_ids)})).rowcount
+    return await connection.count(_AGAIN, {"event_ids": list(event_ids)})
 
 
-async def backlog(connection: AsyncConnection) -> tuple[int, float]:
+async def backlog(connection: Connection) -> tuple[int, float]:
     """Return how many events wait to be published, and the age of the oldest in seconds."""
-    row = (await connection.execute(_BACKLOG)).one()
+    row = await connection.one(_BACKLOG)
     return int(row[0]), float(row[1])
 
 
-async def purge(connection: AsyncConnection, before: datetime, limit: int) -> int:
+async def purge(connection: Connection, before: datetime, limit: int) -> int:
     """Forget events that were told before a time; return how many."""
-    return (await connection.execute(_PURGE, {"before": before, "limit": limit})).rowcount
+    return await connection.count(_PURGE, {"before": before, "limit": limit})
 
 
 class Publisher(Protocol):

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 
 from common.db import Database
 from support.servers import Databases
@@ -42,7 +43,7 @@ async def test_a_connection_that_the_server_closed_is_replaced_before_a_transact
     await database.ping()
     await _close_all(migrated)
     async with database.transaction() as connection:
-        answer = (await connection.exec_driver_sql("SELECT 1")).scalar_one()
+        answer = await connection.value(sa.text("SELECT 1"))
     assert answer == 1
 
 
@@ -50,8 +51,8 @@ async def test_a_connection_that_the_server_closed_is_replaced_before_a_read(
     migrated: Databases, database: Database
 ) -> None:
     async with database.reading() as connection:
-        await connection.exec_driver_sql("SELECT 1")
+        await connection.execute(sa.text("SELECT 1"))
     await _close_all(migrated)
     async with database.reading() as connection:
-        answer = (await connection.exec_driver_sql("SELECT 1")).scalar_one()
+        answer = await connection.value(sa.text("SELECT 1"))
     assert answer == 1

@@ -118,7 +118,7 @@ async def test_an_event_that_cannot_be_read_is_set_aside_once_and_the_next_is_ha
         await bus.publish(SUBJECT, b"{nonsense", "poison")
         await append(producer, event(7))
         async with producer.transaction() as connection:
-            envelope = (await connection.execute(text("SELECT envelope::text FROM outbox"))).scalar_one()
+            envelope = await connection.value(text("SELECT envelope::text FROM outbox"))
         await bus.publish(SUBJECT, envelope.encode(), "good")
 
         async def found() -> list[int]:

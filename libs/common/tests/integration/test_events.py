@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 import pytest
+import sqlalchemy as sa
 from nats.js.errors import NotFoundError
 
 from common import outbox
@@ -128,7 +129,7 @@ async def test_two_relays_tell_each_event_once(database: Database, bus: Bus, mig
         async def unmarked() -> int:
             async with database.transaction() as connection:
                 query = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
-                return int((await connection.exec_driver_sql(query)).scalar_one())
+                return int(await connection.value(sa.text(query)))
 
         await eventually(unmarked, lambda count: count == 0)
         assert await stored() == 50

@@ -1,6 +1,7 @@
 """Retries from outside: `Idempotency-Key` on every POST, and what a deal tells of its money."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import httpx
@@ -88,11 +89,12 @@ async def test_a_repeated_upsert_does_not_undo_a_later_one(house: House) -> None
 
 async def test_a_call_whose_key_is_held_by_another_is_409(house: House) -> None:
     body = logo(*await parties(house))
-    async with house.money.database.transaction() as connection:
-        await begin(connection, 1, Retry("k-1", b"x"))
-        answer = await post(house, "/deal/", body, "k-1")
-        assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_in_flight")
-        await connection.rollback()
+    with contextlib.suppress(ZeroDivisionError):
+        async with house.money.database.transaction() as connection:
+            await begin(connection, 1, Retry("k-1", b"x"))
+            answer = await post(house, "/deal/", body, "k-1")
+            raise ZeroDivisionError  # the first call fails, and takes its note of the key with it
+    assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_in_flight")
     assert (await post(house, "/deal/", body, "k-1")).status_code == 200
 
 
@@ -175,7 +177,7 @@ async def test_a_token_is_issued_anew_and_never_stored(house: House) -> None:
     assert [a.status_code for a in answers] == [200, 200]
     assert other.json()["code"] == "idempotency_key_reused"
     async with house.money.database.transaction() as connection:
-        assert (await connection.execute(text("SELECT answer FROM idempotency_key"))).scalars().all() == [None]
+        assert await connection.value(text("SELECT answer FROM idempotency_key")) is None
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "two words", "tab\there"])

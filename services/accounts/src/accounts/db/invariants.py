@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.db import Connection
 
 PIECE = 20_000
 """Rows of one statement."""
@@ -109,7 +110,7 @@ class Piece:
     violations: list[Found]
 
 
-async def proof(connection: AsyncConnection) -> AsyncIterator[Piece]:
+async def proof(connection: Connection) -> AsyncIterator[Piece]:
     """Prove the whole ledger, piece by piece, on a snapshot."""
     async for piece in _chains(connection):
         yield piece
@@ -117,19 +118,19 @@ async def proof(connection: AsyncConnection) -> AsyncIterator[Piece]:
         ("balance_is_last", "account", _BALANCES),
         ("operation_is_whole", "operation", _OPERATIONS),
     ):
-        last = int((await connection.execute(sa.text(_LAST.format(table)))).scalar_one())
+        last = int(await connection.value(sa.text(_LAST.format(table))))
         for after in range(0, last, PIECE):
             rows = await connection.execute(statement, {"after": after, "to": after + PIECE})
-            yield Piece(check, min(PIECE, last - after), [dict(row) for row in rows.mappings()])
+            yield Piece(check, min(PIECE, last - after), [dict(row) for row in rows])
 
 
-async def _chains(connection: AsyncConnection) -> AsyncIterator[Piece]:
+async def _chains(connection: Connection) -> AsyncIterator[Piece]:
     """Walk every account's adjustments in order."""
     account_id, seq = 0, 0
     while True:
         place = {"account_id": account_id, "seq": seq, "limit": PIECE}
-        wrong = [dict(row) for row in (await connection.execute(_CHAIN_WRONG, place)).mappings()]
-        end = (await connection.execute(_CHAIN_END, place)).first()
+        wrong = [dict(row) for row in (await connection.execute(_CHAIN_WRONG, place))]
+        end = await connection.first(_CHAIN_END, place)
         if end is None:
             return
         yield Piece("balance_after_runs", end[2], wrong)
@@ -138,12 +139,12 @@ async def _chains(connection: AsyncConnection) -> AsyncIterator[Piece]:
             return
 
 
-async def external_totals(connection: AsyncConnection) -> list[Found]:
+async def external_totals(connection: Connection) -> list[Found]:
     """Return the sum of external legs, in smallest units, per currency and kind of operation."""
-    return [dict(row) for row in (await connection.execute(_TOTALS)).mappings()]
+    return [dict(row) for row in (await connection.execute(_TOTALS))]
 
 
-async def untold(connection: AsyncConnection, since: datetime) -> list[Found]:
+async def untold(connection: Connection, since: datetime) -> list[Found]:
     """Return changes since a time that no event in the outbox tells."""
     rows = await connection.execute(_UNTOLD, {"since": since, "limit": NAMED})
-    return [dict(row) for row in rows.mappings()]
+    return [dict(row) for row in rows]

@@ -1,9 +1,9 @@
 """Tenants and API keys in PostgreSQL; of a key only its hash is stored."""
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.auth import Principal
+from common.db import Connection
 
 _CREATE_TENANT = sa.text(
     """
@@ -26,29 +26,29 @@ _REVOKE = sa.text(
 )
 
 
-async def create_tenant(connection: AsyncConnection, name: str) -> int:
+async def create_tenant(connection: Connection, name: str) -> int:
     """Return the id of the tenant with this name, a new one where there is none."""
-    return int((await connection.execute(_CREATE_TENANT, {"name": name})).scalar_one())
+    return int(await connection.value(_CREATE_TENANT, {"name": name}))
 
 
-async def tenant_exists(connection: AsyncConnection, tenant_id: int) -> bool:
+async def tenant_exists(connection: Connection, tenant_id: int) -> bool:
     """Tell whether there is such a tenant."""
-    return (await connection.execute(_TENANT, {"id": tenant_id})).first() is not None
+    return (await connection.first(_TENANT, {"id": tenant_id})) is not None
 
 
-async def create_key(connection: AsyncConnection, tenant_id: int, key_hash: str, scopes: list[str]) -> int:
+async def create_key(connection: Connection, tenant_id: int, key_hash: str, scopes: list[str]) -> int:
     """Store a key's hash and return the key's id."""
     values = {"tenant_id": tenant_id, "key_hash": key_hash, "scopes": scopes}
-    return int((await connection.execute(_CREATE_KEY, values)).scalar_one())
+    return int(await connection.value(_CREATE_KEY, values))
 
 
-async def find_key(connection: AsyncConnection, key_hash: str) -> Principal | None:
+async def find_key(connection: Connection, key_hash: str) -> Principal | None:
     """Return whom a key stands for, unless it is unknown or revoked."""
-    row = (await connection.execute(_FIND, {"key_hash": key_hash})).first()
+    row = await connection.first(_FIND, {"key_hash": key_hash})
     return None if row is None else Principal(row[0], row[1], frozenset(row[2]))
 
 
-async def revoke_key(connection: AsyncConnection, key_id: int) -> int | None:
+async def revoke_key(connection: Connection, key_id: int) -> int | None:
     """Revoke a key and return its tenant, or None when there is no such live key."""
-    row = (await connection.execute(_REVOKE, {"id": key_id})).first()
+    row = await connection.first(_REVOKE, {"id": key_id})
     return None if row is None else int(row[0])

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.domain.ledger import (
     MATERIALISED,
@@ -17,6 +16,7 @@ from accounts.domain.ledger import (
     Outcome,
     Stored,
 )
+from common.db import Connection
 
 
 class KeyLost(Exception):
@@ -99,7 +99,7 @@ _VOID = sa.text(
 _NOW = sa.text("SELECT clock_timestamp()")
 
 
-async def open_accounts(connection: AsyncConnection, operations: Iterable[Operation]) -> Accounts:
+async def open_accounts(connection: Connection, operations: Iterable[Operation]) -> Accounts:
     """Create what is missing, lock the materialised accounts in id order, and return all that exist."""
     named = {(o.tenant_id, leg.owner, o.currency, _user_of(o, leg)) for o in operations for leg in o.legs}
     if not named:
@@ -130,13 +130,13 @@ def _arrays(wanted: Sequence[tuple[int, str, str]]) -> dict[str, list[int] | lis
     }
 
 
-async def stored(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Stored]:
+async def stored(connection: Connection, keys: Sequence[str]) -> dict[str, Stored]:
     """Read what these keys already say; after the locks, so that it sees whoever we waited for."""
     rows = await connection.execute(_STORED, {"keys": sorted(set(keys))})
     return {key: Stored(bytes(mark), Outcome(outcome), why) for key, mark, outcome, why in rows}
 
 
-async def write(connection: AsyncConnection, decision: Decision) -> dict[str, datetime]:
+async def write(connection: Connection, decision: Decision) -> dict[str, datetime]:
     """Write a decision; return when each of its operations was stored, by key.
 
     Raises:
@@ -145,7 +145,7 @@ async def write(connection: AsyncConnection, decision: Decision) -> dict[str, da
     if not decision.fresh:
         return {}
     values = _operations(decision) | _entries(decision) | _changes(decision)
-    stored_at: dict[str, datetime] = {r.key: r.at for r in await connection.execute(_WRITE, values)}
+    stored_at: dict[str, datetime] = {r["key"]: r["at"] for r in await connection.execute(_WRITE, values)}
     if len(stored_at) != len(decision.fresh):
         raise KeyLost
     return stored_at
@@ -182,13 +182,13 @@ def _changes(decision: Decision) -> dict[str, list[Any]]:
     }
 
 
-async def void(connection: AsyncConnection, key: str) -> Stored:
+async def void(connection: Connection, key: str) -> Stored:
     """Leave a tombstone under a key that has no outcome yet; return the key's final outcome."""
     await connection.execute(_VOID, {"key": key})
     return (await stored(connection, [key]))[key]
 
 
-async def now(connection: AsyncConnection) -> datetime:
+async def now(connection: Connection) -> datetime:
     """Return the database's time."""
-    at: datetime = (await connection.execute(_NOW)).scalar_one()
+    at: datetime = await connection.value(_NOW)
     return at

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.db import Connection
 
 # Zero where the ledger was tampered with: what is compared must not fail, it must be named.
 _TAKEN = """
@@ -27,19 +28,19 @@ _HELD = sa.text(
 Rows = list[dict[str, Any]]
 
 
-async def deposits(connection: AsyncConnection, after: int, limit: int) -> Rows:
+async def deposits(connection: Connection, after: int, limit: int) -> Rows:
     """Return applied deposits in the ledger's order, above an operation's id."""
     rows = await connection.execute(_DEPOSITS, {"after": after, "limit": limit})
-    return [dict(row) for row in rows.mappings()]
+    return [dict(row) for row in rows]
 
 
-async def outcomes(connection: AsyncConnection, keys: Sequence[str]) -> Rows:
+async def outcomes(connection: Connection, keys: Sequence[str]) -> Rows:
     """Return the stored outcomes under these keys, with what the taking side got."""
     rows = await connection.execute(_OUTCOMES, {"keys": list(keys)})
-    return [dict(row) for row in rows.mappings()]
+    return [dict(row) for row in rows]
 
 
-async def held(connection: AsyncConnection, after: int, limit: int) -> Rows:
+async def held(connection: Connection, after: int, limit: int) -> Rows:
     """Return the accounts of deals that hold something, above an account's id."""
     rows = await connection.execute(_HELD, {"after": after, "limit": limit})
-    return [dict(row) for row in rows.mappings()]
+    return [dict(row) for row in rows]

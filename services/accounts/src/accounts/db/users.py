@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.domain.users import Adjustment, User
+from common.db import Connection
 
 _COLUMNS = "id, tenant_id, external_id, name, version, created_at, updated_at"
 
@@ -66,46 +66,44 @@ _STATEMENT = sa.text(
 )
 
 
-async def upsert(connection: AsyncConnection, tenant_id: int, external_id: int, name: str) -> tuple[User, bool]:
+async def upsert(connection: Connection, tenant_id: int, external_id: int, name: str) -> tuple[User, bool]:
     """Create or rename a user; the flag tells whether anything changed."""
     values = {"tenant_id": tenant_id, "external_id": external_id, "name": name}
-    row = (await connection.execute(_UPSERT, values)).first()
+    row = await connection.first(_UPSERT, values)
     if row is not None:
         return User(*row), True
-    return User(*(await connection.execute(_BY_EXTERNAL_ID, values)).one()), False
+    return User(*(await connection.one(_BY_EXTERNAL_ID, values))), False
 
 
-async def find(connection: AsyncConnection, tenant_id: int, ids: Sequence[int]) -> list[User]:
+async def find(connection: Connection, tenant_id: int, ids: Sequence[int]) -> list[User]:
     """Return those of the users that exist in the tenant."""
     rows = await connection.execute(_BY_ID, {"tenant_id": tenant_id, "ids": list(ids)})
     return [User(*row) for row in rows]
 
 
-async def balances(
-    connection: AsyncConnection, tenant_id: int, owners: Sequence[str]
-) -> dict[tuple[str, str], int]:
+async def balances(connection: Connection, tenant_id: int, owners: Sequence[str]) -> dict[tuple[str, str], int]:
     """Return balances in smallest units by (owner, currency); an account without a row is absent."""
     rows = await connection.execute(_BALANCES, {"tenant_id": tenant_id, "owners": list(owners)})
     return {(owner, currency): int(balance) for owner, currency, balance in rows}
 
 
 async def balances_at(
-    connection: AsyncConnection, tenant_id: int, owner: str, at: datetime
+    connection: Connection, tenant_id: int, owner: str, at: datetime
 ) -> dict[tuple[str, str], int]:
     """Return an owner's balances in smallest units as they were at a time."""
     rows = await connection.execute(_BALANCES_AT, {"tenant_id": tenant_id, "owner": owner, "at": at})
     return {(owner, currency): int(balance) for owner, currency, balance in rows}
 
 
-async def balances_of_user(connection: AsyncConnection, tenant_id: int, user_id: int) -> dict[str, int] | None:
+async def balances_of_user(connection: Connection, tenant_id: int, user_id: int) -> dict[str, int] | None:
     """Return a user's balances in smallest units by currency, or None where the tenant has no such user."""
     values = {"tenant_id": tenant_id, "id": user_id, "owner": f"user:{user_id}"}
-    rows = (await connection.execute(_BALANCES_OF_USER, values)).all()
+    rows = await connection.execute(_BALANCES_OF_USER, values)
     return {currency: int(balance) for currency, balance in rows if currency is not None} if rows else None
 
 
 async def statement(
-    connection: AsyncConnection, user: User, currency: str, before: int, limit: int
+    connection: Connection, user: User, currency: str, before: int, limit: int
 ) -> list[Adjustment]:
     """Return the user's adjustments with `seq` below `before`, newest first."""
     values = {

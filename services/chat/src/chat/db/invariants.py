@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.db import Connection
 
 NAMED = 20
 
@@ -27,7 +28,7 @@ _UNTOLD = sa.text(
 )
 
 
-async def check(connection: AsyncConnection, since: datetime) -> dict[str, list[dict[str, Any]]]:
+async def check(connection: Connection, since: datetime) -> dict[str, list[dict[str, Any]]]:
     """Return the violations per check, at most `NAMED` of each.
 
     Args:
@@ -36,6 +37,6 @@ async def check(connection: AsyncConnection, since: datetime) -> dict[str, list[
     gaps = await connection.execute(_GAPS, {"limit": NAMED})
     untold = await connection.execute(_UNTOLD, {"since": since, "limit": NAMED})
     return {
-        "seq_without_gaps": [dict(row) for row in gaps.mappings()],
-        "change_not_told": [dict(row) for row in untold.mappings()],
+        "seq_without_gaps": [dict(row) for row in gaps],
+        "change_not_told": [dict(row) for row in untold],
     }

@@ -6,9 +6,9 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat.domain.model import Chat, Draft, Message, Role
+from common.db import Connection
 
 _FIND_CHAT = sa.text("SELECT id, deal_id, tenant_id, customer_id, performer_id FROM chat WHERE id = :id")
 _INSERT_CHAT = sa.text(
@@ -45,13 +45,13 @@ _HISTORY = sa.text(
 )
 
 
-async def find_chat(connection: AsyncConnection, chat_id: UUID) -> Chat | None:
+async def find_chat(connection: Connection, chat_id: UUID) -> Chat | None:
     """Return a chat that was entered before, or None."""
-    row = (await connection.execute(_FIND_CHAT, {"id": chat_id})).first()
+    row = await connection.first(_FIND_CHAT, {"id": chat_id})
     return None if row is None else Chat(*row)
 
 
-async def insert_chat(connection: AsyncConnection, chat: Chat) -> None:
+async def insert_chat(connection: Connection, chat: Chat) -> None:
     """Keep what deals said of a chat."""
     values = {
         "id": chat.id,
@@ -63,7 +63,7 @@ async def insert_chat(connection: AsyncConnection, chat: Chat) -> None:
     await connection.execute(_INSERT_CHAT, values)
 
 
-async def insert(connection: AsyncConnection, drafts: Sequence[Draft], now: datetime) -> list[Message]:
+async def insert(connection: Connection, drafts: Sequence[Draft], now: datetime) -> list[Message]:
     """Store messages of any chats in their order; the chats are locked in the order of their ids."""
     ids = sorted({draft.chat.id for draft in drafts})
     last: Counter[UUID] = Counter({row[0]: row[1] for row in await connection.execute(_LOCK_CHATS, {"ids": ids})})
@@ -89,7 +89,7 @@ async def insert(connection: AsyncConnection, drafts: Sequence[Draft], now: date
     ]
 
 
-async def history(connection: AsyncConnection, chat_id: UUID, after: int, limit: int) -> list[Message]:
+async def history(connection: Connection, chat_id: UUID, after: int, limit: int) -> list[Message]:
     """Return stored messages with a `seq` above `after`, in order."""
     values = {"chat_id": chat_id, "after": after, "limit": limit}
     rows = await connection.execute(_HISTORY, values)

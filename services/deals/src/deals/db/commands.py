@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.db import Connection, Row
 from deals.domain.model import Action, Command, CommandState, Deal, Movement, NewCommand, Status
 
 _COLUMNS = "id, deal_id, action, kind, key, state, void_to, tries, created_at"
@@ -78,8 +78,8 @@ class Funding:
     wanted: int
 
 
-def _command(row: sa.Row[tuple[object, ...]]) -> Command:
-    r = row._mapping
+def _command(row: Row) -> Command:
+    r = row
     return Command(
         id=r["id"],
         deal_id=r["deal_id"],
@@ -94,7 +94,7 @@ def _command(row: sa.Row[tuple[object, ...]]) -> Command:
 
 
 async def insert(
-    connection: AsyncConnection, deal: Deal, command: NewCommand, now: datetime, lease: timedelta
+    connection: Connection, deal: Deal, command: NewCommand, now: datetime, lease: timedelta
 ) -> Command:
     """Store a command, leased to the caller who will post it at once."""
     values = {
@@ -105,34 +105,34 @@ async def insert(
         "now": now,
         "due_at": now + lease,
     }
-    return _command((await connection.execute(_INSERT, values)).one())
+    return _command(await connection.one(_INSERT, values))
 
 
-async def pending(connection: AsyncConnection, deal_ids: Sequence[int]) -> dict[int, Command]:
+async def pending(connection: Connection, deal_ids: Sequence[int]) -> dict[int, Command]:
     """Return the commands in flight by deal."""
     rows = await connection.execute(_PENDING, {"deal_ids": list(deal_ids)})
     return {command.deal_id: command for command in map(_command, rows)}
 
 
-async def lock_pending(connection: AsyncConnection, command_id: int) -> Command | None:
+async def lock_pending(connection: Connection, command_id: int) -> Command | None:
     """Return a command, locked, if it is still pending: a late answer then changes nothing."""
-    row = (await connection.execute(_LOCK, {"id": command_id})).first()
+    row = await connection.first(_LOCK, {"id": command_id})
     return None if row is None else _command(row)
 
 
-async def claim_due(connection: AsyncConnection, now: datetime, lease: timedelta, limit: int) -> list[Command]:
+async def claim_due(connection: Connection, now: datetime, lease: timedelta, limit: int) -> list[Command]:
     """Lease the commands that are due to the caller."""
     values = {"now": now, "lease": lease, "limit": limit}
     return [_command(row) for row in await connection.execute(_CLAIM, values)]
 
 
-async def postpone(connection: AsyncConnection, ids: Sequence[int], due_at: datetime) -> None:
+async def postpone(connection: Connection, ids: Sequence[int], due_at: datetime) -> None:
     """Try these again at `due_at`: their outcome is not known."""
     await connection.execute(_POSTPONE, {"ids": list(ids), "due_at": due_at})
 
 
 async def finish(
-    connection: AsyncConnection,
+    connection: Connection,
     command: Command,
     state: CommandState,
     reason: str | None,
@@ -143,13 +143,13 @@ async def finish(
     await connection.execute(_FINISH, values)
 
 
-async def void(connection: AsyncConnection, command: Command, void_to: Status, now: datetime) -> None:
+async def void(connection: Connection, command: Command, void_to: Status, now: datetime) -> None:
     """Let the worker void a hold instead of posting it, at once."""
     values = {"id": command.id, "void_to": void_to.value, "now": now}
     await connection.execute(_VOID, values)
 
 
-async def want_funding(connection: AsyncConnection, deal: Deal) -> None:
+async def want_funding(connection: Connection, deal: Deal) -> None:
     """Ask for a pass over the customer's waiting deals, whatever the present statuses are."""
     values = {
         "tenant_id": deal.tenant_id,
@@ -160,23 +160,23 @@ async def want_funding(connection: AsyncConnection, deal: Deal) -> None:
 
 
 async def want_funding_if_waiting(
-    connection: AsyncConnection,
+    connection: Connection,
     tenant_id: int | None = None,
     customer_id: int | None = None,
     currency: str | None = None,
 ) -> int:
     """Ask for a pass where deals wait: of one customer and currency, or of all; return how many passes."""
     values = {"tenant_id": tenant_id, "customer_id": customer_id, "currency": currency}
-    return (await connection.execute(_WANT_FUNDING_IF_WAITING, values)).rowcount
+    return await connection.count(_WANT_FUNDING_IF_WAITING, values)
 
 
-async def claim_funding(connection: AsyncConnection, now: datetime, lease: timedelta) -> Funding | None:
+async def claim_funding(connection: Connection, now: datetime, lease: timedelta) -> Funding | None:
     """Lease the pass that has waited longest, or return None."""
-    row = (await connection.execute(_CLAIM_FUNDING, {"now": now, "lease": lease})).first()
+    row = await connection.first(_CLAIM_FUNDING, {"now": now, "lease": lease})
     return None if row is None else Funding(*row)
 
 
-async def finish_funding(connection: AsyncConnection, funding: Funding, *, done: bool, due_at: datetime) -> None:
+async def finish_funding(connection: Connection, funding: Funding, *, done: bool, due_at: datetime) -> None:
     """End a pass; one that was asked for meanwhile, or is not done, runs at `due_at`."""
     values = {
         "tenant_id": funding.tenant_id,

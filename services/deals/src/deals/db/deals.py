@@ -6,8 +6,8 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.db import Connection, Row
 from deals.domain.model import Deal, Dispute, NewDeal, Status
 
 _COLUMNS = """
@@ -94,8 +94,8 @@ class Filter:
     limit: int
 
 
-def _deal(row: sa.Row[tuple[object, ...]]) -> Deal:
-    r = row._mapping
+def _deal(row: Row) -> Deal:
+    r = row
     dispute = None
     if r["dispute_opened_at"] is not None:
         dispute = Dispute(r["dispute_title"], r["dispute_description"], r["dispute_opened_at"])
@@ -120,7 +120,7 @@ def _deal(row: sa.Row[tuple[object, ...]]) -> Deal:
     )
 
 
-async def insert(connection: AsyncConnection, deal: NewDeal, now: datetime) -> Deal:
+async def insert(connection: Connection, deal: NewDeal, now: datetime) -> Deal:
     """Store a new deal."""
     values = {
         "tenant_id": deal.tenant_id,
@@ -134,33 +134,33 @@ async def insert(connection: AsyncConnection, deal: NewDeal, now: datetime) -> D
         "deadline_at": deal.deadline_at,
         "now": now,
     }
-    return _deal((await connection.execute(_INSERT, values)).one())
+    return _deal(await connection.one(_INSERT, values))
 
 
-async def read(connection: AsyncConnection, tenant_id: int, deal_id: int) -> Deal | None:
+async def read(connection: Connection, tenant_id: int, deal_id: int) -> Deal | None:
     """Return a deal of the tenant, or None."""
-    row = (await connection.execute(_READ, {"id": deal_id, "tenant_id": tenant_id})).first()
+    row = await connection.first(_READ, {"id": deal_id, "tenant_id": tenant_id})
     return None if row is None else _deal(row)
 
 
-async def read_many(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, Deal]:
+async def read_many(connection: Connection, ids: Sequence[int]) -> dict[int, Deal]:
     """Return deals of any tenant by id."""
     return {deal.id: deal for deal in map(_deal, await connection.execute(_READ_MANY, {"ids": list(ids)}))}
 
 
-async def lock(connection: AsyncConnection, deal_id: int) -> Deal | None:
+async def lock(connection: Connection, deal_id: int) -> Deal | None:
     """Return a deal, locked until the transaction ends, or None."""
-    row = (await connection.execute(_LOCK, {"id": deal_id})).first()
+    row = await connection.first(_LOCK, {"id": deal_id})
     return None if row is None else _deal(row)
 
 
-async def by_chat(connection: AsyncConnection, chat_id: UUID) -> Deal | None:
+async def by_chat(connection: Connection, chat_id: UUID) -> Deal | None:
     """Return the deal with this chat, or None."""
-    row = (await connection.execute(_BY_CHAT, {"chat_id": chat_id})).first()
+    row = await connection.first(_BY_CHAT, {"chat_id": chat_id})
     return None if row is None else _deal(row)
 
 
-async def save(connection: AsyncConnection, deal: Deal) -> None:
+async def save(connection: Connection, deal: Deal) -> None:
     """Store a deal's new state; it is locked."""
     dispute = deal.dispute
     values = {
@@ -177,7 +177,7 @@ async def save(connection: AsyncConnection, deal: Deal) -> None:
     await connection.execute(_SAVE, values)
 
 
-async def page(connection: AsyncConnection, tenant_id: int, wanted: Filter) -> list[Deal]:
+async def page(connection: Connection, tenant_id: int, wanted: Filter) -> list[Deal]:
     """Return a page of the tenant's deals, newest first."""
     values = {
         "tenant_id": tenant_id,
@@ -191,7 +191,7 @@ async def page(connection: AsyncConnection, tenant_id: int, wanted: Filter) -> l
 
 
 async def waiting(
-    connection: AsyncConnection,
+    connection: Connection,
     tenant_id: int,
     customer_id: int,
     currency: str,
@@ -209,7 +209,7 @@ async def waiting(
     return [_deal(row) for row in await connection.execute(_WAITING, values)]
 
 
-async def past_deadline(connection: AsyncConnection, now: datetime, limit: int) -> Sequence[Deal]:
+async def past_deadline(connection: Connection, now: datetime, limit: int) -> Sequence[Deal]:
     """Return live deals whose deadline has passed and was not told yet, but those that are being ended already.
 
     These wait for the ledger: while it is away they would be all that a page holds.
@@ -218,12 +218,12 @@ async def past_deadline(connection: AsyncConnection, now: datetime, limit: int) 
     return [_deal(row) for row in rows]
 
 
-async def holding(connection: AsyncConnection, after: int, limit: int) -> list[Deal]:
+async def holding(connection: Connection, after: int, limit: int) -> list[Deal]:
     """Return deals of all tenants whose account must hold their price, in the order of their ids."""
     return [_deal(row) for row in await connection.execute(_HOLDING_AFTER, {"after": after, "limit": limit})]
 
 
-async def untold(connection: AsyncConnection, since: datetime, limit: int) -> list[dict[str, object]]:
+async def untold(connection: Connection, since: datetime, limit: int) -> list[dict[str, object]]:
     """Return versions of deals made since a time that no event in the outbox tells."""
     rows = await connection.execute(_UNTOLD, {"since": since, "limit": limit})
-    return [dict(row) for row in rows.mappings()]
+    return [dict(row) for row in rows]

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.db import Connection
 from payments.domain.model import Stored
 
 _KEY = "t.network || ':' || t.txid || ':' || t.log_index"
@@ -68,7 +68,7 @@ class WalletBook:
     units: int
 
 
-async def stored(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Stored]:
+async def stored(connection: Connection, keys: Sequence[str]) -> dict[str, Stored]:
     """Return the deposits under these keys of the ledger."""
     parts = [key.split(":") for key in keys]
     values = {
@@ -80,23 +80,23 @@ async def stored(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, 
     return {key: Stored(key, int(amount), applied) for key, amount, applied in rows}
 
 
-async def page(connection: AsyncConnection, after: Place, limit: int) -> tuple[list[Stored], Place]:
+async def page(connection: Connection, after: Place, limit: int) -> tuple[list[Stored], Place]:
     """Return a page of deposits in the order of their identity, and the place after it."""
     values = {"network": after[0], "txid": after[1], "log_index": after[2], "limit": limit}
-    rows = (await connection.execute(_PAGE, values)).all()
+    rows = await connection.execute(_PAGE, values)
     found = [Stored(row[0], int(row[1]), row[2]) for row in rows]
     return found, ((rows[-1][3], rows[-1][4], rows[-1][5]) if rows else after)
 
 
 async def wallets(
-    connection: AsyncConnection, gateway_id: str, currency: str, after: int, limit: int
+    connection: Connection, gateway_id: str, currency: str, after: int, limit: int
 ) -> list[WalletBook]:
     """Return what wallets above an id should have, by our stored transfers."""
     values = {"gateway_id": gateway_id, "currency": currency, "after": after, "limit": limit}
     return [WalletBook(r[0], r[1], int(r[2])) for r in await connection.execute(_WALLETS, values)]
 
 
-async def untold(connection: AsyncConnection, since: datetime, limit: int) -> list[dict[str, Any]]:
+async def untold(connection: Connection, since: datetime, limit: int) -> list[dict[str, Any]]:
     """Return changes since a time that no event in the outbox tells."""
     rows = await connection.execute(_UNTOLD, {"since": since, "limit": limit})
-    return [dict(row) for row in rows.mappings()]
+    return [dict(row) for row in rows]

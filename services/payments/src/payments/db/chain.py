@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.db import Connection
 from payments.domain.model import Deposit, Header, Payment, Result, Transfer, TransferClass
 
 _CURSOR = sa.text("SELECT height, hash, block_time FROM scan_cursor WHERE network = :network")
@@ -87,19 +87,19 @@ class CursorMoved(Exception):
     """Another scanner stored this block first, or its parent is not the block we scanned last."""
 
 
-async def cursor(connection: AsyncConnection, network: str) -> Cursor | None:
+async def cursor(connection: Connection, network: str) -> Cursor | None:
     """Return the cursor, or None before the first scan."""
-    row = (await connection.execute(_CURSOR, {"network": network})).first()
+    row = await connection.first(_CURSOR, {"network": network})
     return None if row is None else Cursor(*row)
 
 
-async def start(connection: AsyncConnection, network: str, header: Header) -> None:
+async def start(connection: Connection, network: str, header: Header) -> None:
     """Begin to scan after this block, unless there is a cursor."""
     values = {"network": network, "height": header.height, "hash": header.hash, "time": header.time}
     await connection.execute(_START, values)
 
 
-async def advance(connection: AsyncConnection, network: str, header: Header) -> None:
+async def advance(connection: Connection, network: str, header: Header) -> None:
     """Move the cursor to a block that fits on the last one.
 
     Raises:
@@ -112,12 +112,12 @@ async def advance(connection: AsyncConnection, network: str, header: Header) -> 
         "parent": header.parent,
         "time": header.time,
     }
-    if (await connection.execute(_ADVANCE, values)).rowcount != 1:
+    if (await connection.count(_ADVANCE, values)) != 1:
         raise CursorMoved
 
 
 async def insert_transfer(
-    connection: AsyncConnection,
+    connection: Connection,
     place: tuple[str, Header, str],
     transfer: Transfer,
     kind: TransferClass,
@@ -144,30 +144,30 @@ async def insert_transfer(
         "wallet_id": owner[0],
         "payment_id": owner[1],
     }
-    return (await connection.execute(_INSERT_TRANSFER, values)).first() is not None
+    return (await connection.first(_INSERT_TRANSFER, values)) is not None
 
 
-async def applied(connection: AsyncConnection, key: str, now: datetime) -> None:
+async def applied(connection: Connection, key: str, now: datetime) -> None:
     """Note that accounts has applied a deposit; the key names the network, transaction and log."""
     network, txid, log_index = key.split(":")
     values = {"network": network, "txid": txid, "log_index": int(log_index), "now": now}
     await connection.execute(_APPLIED, values)
 
 
-async def not_applied(connection: AsyncConnection, before: datetime, limit: int) -> list[Deposit]:
+async def not_applied(connection: Connection, before: datetime, limit: int) -> list[Deposit]:
     """Return deposits in blocks before a time that accounts has not answered for."""
     rows = await connection.execute(_NOT_APPLIED, {"before": before, "limit": limit})
-    found: list[dict[str, Any]] = [dict(row._mapping) for row in rows]
+    found: list[dict[str, Any]] = [dict(row) for row in rows]
     return [Deposit(**values | {"amount": int(values["amount"])}) for values in found]
 
 
-async def our_txids(connection: AsyncConnection, network: str, txids: Sequence[str]) -> set[str]:
+async def our_txids(connection: Connection, network: str, txids: Sequence[str]) -> set[str]:
     """Return those of the transactions that we signed."""
     rows = await connection.execute(_OUR_TXIDS, {"network": network, "txids": list(txids)})
     return {row[0] for row in rows}
 
 
-async def settle_outgoing(connection: AsyncConnection, network: str, height: int, result: Result) -> None:
+async def settle_outgoing(connection: Connection, network: str, height: int, result: Result) -> None:
     """Record how a transaction of ours ended in a solid block."""
     values = {
         "network": network,
@@ -179,7 +179,7 @@ async def settle_outgoing(connection: AsyncConnection, network: str, height: int
     await connection.execute(_SETTLE_OUTGOING, values)
 
 
-async def totals(connection: AsyncConnection) -> list[dict[str, object]]:
+async def totals(connection: Connection) -> list[dict[str, object]]:
     """Return, per currency, how many deposits there are and their sum, and of those applied."""
     return [
         {
@@ -193,13 +193,13 @@ async def totals(connection: AsyncConnection) -> list[dict[str, object]]:
     ]
 
 
-async def all_applied(connection: AsyncConnection, payment_id: int) -> bool:
+async def all_applied(connection: Connection, payment_id: int) -> bool:
     """Tell whether accounts has applied every deposit of a payment."""
-    row = (await connection.execute(_WAITS, {"payment_id": payment_id})).first()
+    row = await connection.first(_WAITS, {"payment_id": payment_id})
     return row is None
 
 
-async def received_in_time(connection: AsyncConnection, payment: Payment) -> int:
+async def received_in_time(connection: Connection, payment: Payment) -> int:
     """Return what a payment received in blocks that were made before it expired."""
     values = {"payment_id": payment.id, "expires_at": payment.expires_at}
-    return int((await connection.execute(_IN_TIME, values)).scalar_one())
+    return int(await connection.value(_IN_TIME, values))

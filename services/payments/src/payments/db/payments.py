@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.db import Connection, Row, UniqueViolation
 from payments.domain.model import Payment, PaymentStatus, Wallet
 
 _WALLET = "w.id, w.tenant_id, w.user_id, w.gateway_id, w.network, w.derivation_index, w.address, w.status"
@@ -76,26 +75,26 @@ class WalletTaken(Exception):
     """Another payment of the user took the wallet first: choose again."""
 
 
-def _payment(row: sa.Row[tuple[object, ...]]) -> Payment:
-    values: dict[str, Any] = dict(row._mapping)
+def _payment(row: Row) -> Payment:
+    values: dict[str, Any] = dict(row)
     values |= {name: int(values[name]) for name in ("amount", "received")}
     return Payment(**values | {"status": PaymentStatus(values["status"])})
 
 
-async def idle_wallet(connection: AsyncConnection, tenant_id: int, user_id: int, gateway_id: str) -> Wallet | None:
+async def idle_wallet(connection: Connection, tenant_id: int, user_id: int, gateway_id: str) -> Wallet | None:
     """Return a wallet of the user without a waiting payment, locked, or None."""
     values = {"tenant_id": tenant_id, "user_id": user_id, "gateway_id": gateway_id}
-    row = (await connection.execute(_IDLE_WALLET, values)).first()
+    row = await connection.first(_IDLE_WALLET, values)
     return None if row is None else Wallet(*row)
 
 
-async def next_index(connection: AsyncConnection) -> int:
+async def next_index(connection: Connection) -> int:
     """Return an index that no wallet ever had."""
-    return int((await connection.execute(_NEXT_INDEX)).scalar_one())
+    return int(await connection.value(_NEXT_INDEX))
 
 
 async def insert_wallet(
-    connection: AsyncConnection, owner: tuple[int, int], gateway: tuple[str, str], index: int, address: str
+    connection: Connection, owner: tuple[int, int], gateway: tuple[str, str], index: int, address: str
 ) -> Wallet:
     """Store a new wallet.
 
@@ -111,11 +110,11 @@ async def insert_wallet(
         "index": index,
         "address": address,
     }
-    return Wallet(*(await connection.execute(_INSERT_WALLET, values)).one())
+    return Wallet(*(await connection.one(_INSERT_WALLET, values)))
 
 
 async def insert(
-    connection: AsyncConnection,
+    connection: Connection,
     wallet: Wallet,
     money: tuple[str, int],
     height: int,
@@ -143,51 +142,49 @@ async def insert(
         "expires_at": expires_at,
     }
     try:
-        return _payment((await connection.execute(_INSERT, values)).one())
-    except IntegrityError as error:
-        if "payment_waiting" in str(error.orig):
+        return _payment(await connection.one(_INSERT, values))
+    except UniqueViolation as error:
+        if "payment_waiting" in str(error):
             raise WalletTaken from error
         raise
 
 
-async def read(connection: AsyncConnection, tenant_id: int, payment_id: int) -> Payment | None:
+async def read(connection: Connection, tenant_id: int, payment_id: int) -> Payment | None:
     """Return a payment of the tenant, or None."""
-    row = (await connection.execute(_READ, {"id": payment_id, "tenant_id": tenant_id})).first()
+    row = await connection.first(_READ, {"id": payment_id, "tenant_id": tenant_id})
     return None if row is None else _payment(row)
 
 
 async def lock_due(
-    connection: AsyncConnection, gateway_id: str, chain_time: datetime, after: int, limit: int
+    connection: Connection, gateway_id: str, chain_time: datetime, after: int, limit: int
 ) -> list[Payment]:
     """Return a gateway's waiting payments that may be done or late, with ids above `after`, locked."""
     values = {"gateway_id": gateway_id, "chain_time": chain_time, "after": after, "limit": limit}
     return [_payment(row) for row in await connection.execute(_LOCK_DUE, values)]
 
 
-async def set_status(connection: AsyncConnection, payment: Payment, status: PaymentStatus, now: datetime) -> None:
+async def set_status(connection: Connection, payment: Payment, status: PaymentStatus, now: datetime) -> None:
     """Give a locked payment its final status."""
     await connection.execute(_SET_STATUS, {"id": payment.id, "status": status.value, "now": now})
 
 
-async def wallets_by_address(
-    connection: AsyncConnection, network: str, addresses: Sequence[str]
-) -> dict[str, Wallet]:
+async def wallets_by_address(connection: Connection, network: str, addresses: Sequence[str]) -> dict[str, Wallet]:
     """Return those of the addresses that are deposit wallets of ours."""
     values = {"network": network, "addresses": list(addresses)}
-    return {row.address: Wallet(*row) for row in await connection.execute(_BY_ADDRESS, values)}
+    return {row["address"]: Wallet(*row) for row in await connection.execute(_BY_ADDRESS, values)}
 
 
-async def set_wallet_status(connection: AsyncConnection, wallet_id: int, status: str) -> None:
+async def set_wallet_status(connection: Connection, wallet_id: int, status: str) -> None:
     """Set a wallet's status."""
     await connection.execute(_SET_WALLET_STATUS, {"id": wallet_id, "status": status})
 
 
-async def owner_of_deposit(connection: AsyncConnection, wallet_id: int, height: int) -> int | None:
+async def owner_of_deposit(connection: Connection, wallet_id: int, height: int) -> int | None:
     """Return the wallet's newest payment that was there before the deposit's block."""
-    row = (await connection.execute(_OWNER, {"wallet_id": wallet_id, "height": height})).first()
+    row = await connection.first(_OWNER, {"wallet_id": wallet_id, "height": height})
     return None if row is None else int(row[0])
 
 
-async def add_received(connection: AsyncConnection, payment_id: int, amount: int, now: datetime) -> None:
+async def add_received(connection: Connection, payment_id: int, amount: int, now: datetime) -> None:
     """Count a deposit as received for a payment."""
     await connection.execute(_ADD_RECEIVED, {"id": payment_id, "amount": amount, "now": now})

@@ -1,8 +1,8 @@
 """The encrypted seed in PostgreSQL."""
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.db import Connection
 from payments.domain.model import StoredSeed
 
 _READ = sa.text("SELECT nonce, ciphertext, deposit_xpub, main_address, fuel_address FROM wallet_seed WHERE id = 1")
@@ -14,13 +14,13 @@ _INSERT = sa.text(
 )
 
 
-async def read(connection: AsyncConnection) -> StoredSeed | None:
+async def read(connection: Connection) -> StoredSeed | None:
     """Return the seed, or None where none was made."""
-    row = (await connection.execute(_READ)).first()
+    row = await connection.first(_READ)
     return None if row is None else StoredSeed(bytes(row[0]), bytes(row[1]), row[2], row[3], row[4])
 
 
-async def insert(connection: AsyncConnection, seed: StoredSeed) -> bool:
+async def insert(connection: Connection, seed: StoredSeed) -> bool:
     """Store the seed unless there is one; tell whether it was stored."""
     values = {
         "nonce": seed.nonce,
@@ -29,4 +29,4 @@ async def insert(connection: AsyncConnection, seed: StoredSeed) -> bool:
         "main_address": seed.main_address,
         "fuel_address": seed.fuel_address,
     }
-    return (await connection.execute(_INSERT, values)).rowcount == 1
+    return (await connection.count(_INSERT, values)) == 1

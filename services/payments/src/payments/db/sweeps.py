@@ -4,9 +4,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.db import Connection, Row, UniqueViolation
 from payments.domain.model import Outgoing, Signed, Step, Sweep, TxState
 
 # What a wallet was credited with and has not sent to the main wallet, solid.
@@ -85,14 +84,14 @@ class TxidTaken(Exception):
     """A transaction with this id exists: sign again with another timestamp."""
 
 
-def _sweep(row: sa.Row[tuple[object, ...]]) -> Sweep:
-    values: dict[str, Any] = dict(row._mapping)
+def _sweep(row: Row) -> Sweep:
+    values: dict[str, Any] = dict(row)
     values |= {"amount": int(values["amount"]), "step": Step(values["step"])}
     return Sweep(**values)
 
 
 async def plan(
-    connection: AsyncConnection, gateway_id: str, currency: str, threshold: int, now: datetime, limit: int
+    connection: Connection, gateway_id: str, currency: str, threshold: int, now: datetime, limit: int
 ) -> int:
     """Begin a sweep for each wallet that owes at least `threshold`; return how many."""
     values = {
@@ -102,52 +101,52 @@ async def plan(
         "now": now,
         "limit": limit,
     }
-    return (await connection.execute(_PLAN, values)).rowcount
+    return await connection.count(_PLAN, values)
 
 
-async def unswept(connection: AsyncConnection, wallet_id: int, currency: str) -> int:
+async def unswept(connection: Connection, wallet_id: int, currency: str) -> int:
     """Return what a wallet was credited with and has not sent on, solid."""
     values = {"wallet_id": wallet_id, "currency": currency}
-    return int((await connection.execute(_UNSWEPT_OF, values)).scalar_one())
+    return int(await connection.value(_UNSWEPT_OF, values))
 
 
-async def lock_wallet(connection: AsyncConnection, wallet_id: int, currency: str) -> int:
+async def lock_wallet(connection: Connection, wallet_id: int, currency: str) -> int:
     """Lock a wallet; return what arrived in it, applied or not, less what was swept.
 
     The sum is read after the lock, so a deposit that is being stored is either in it or comes after.
     """
     await connection.execute(_LOCK_WALLET, {"wallet_id": wallet_id})
     values = {"wallet_id": wallet_id, "currency": currency}
-    return int((await connection.execute(_LEFT_IN_WALLET, values)).scalar_one())
+    return int(await connection.value(_LEFT_IN_WALLET, values))
 
 
 async def claim_due(
-    connection: AsyncConnection, gateway_id: str, now: datetime, lease: timedelta, limit: int
+    connection: Connection, gateway_id: str, now: datetime, lease: timedelta, limit: int
 ) -> list[Sweep]:
     """Lease the sweeps that are due to the caller."""
     values = {"gateway_id": gateway_id, "now": now, "lease": lease, "limit": limit}
     return [_sweep(row) for row in await connection.execute(_CLAIM, values)]
 
 
-async def lock(connection: AsyncConnection, sweep_id: int) -> Sweep:
+async def lock(connection: Connection, sweep_id: int) -> Sweep:
     """Return a sweep, locked until the transaction ends."""
-    return _sweep((await connection.execute(_LOCK, {"id": sweep_id})).one())
+    return _sweep(await connection.one(_LOCK, {"id": sweep_id}))
 
 
-async def set_step(connection: AsyncConnection, sweep: Sweep, step: Step, amount: int, now: datetime) -> None:
+async def set_step(connection: Connection, sweep: Sweep, step: Step, amount: int, now: datetime) -> None:
     """Move a locked sweep to its next step."""
     values = {"id": sweep.id, "step": step.value, "amount": amount, "now": now}
     await connection.execute(_SET_STEP, values)
 
 
-async def postpone(connection: AsyncConnection, sweep: Sweep, due_at: datetime, error: str | None) -> None:
+async def postpone(connection: Connection, sweep: Sweep, due_at: datetime, error: str | None) -> None:
     """Look at a sweep again at `due_at`; `error` counts a failure."""
     values = {"id": sweep.id, "due_at": due_at, "failed": int(error is not None), "error": error}
     await connection.execute(_POSTPONE, values)
 
 
 async def store_outgoing(
-    connection: AsyncConnection,
+    connection: Connection,
     sweep: Sweep,
     purpose: str,
     network: str,
@@ -170,20 +169,20 @@ async def store_outgoing(
     }
     try:
         await connection.execute(_INSERT_OUTGOING, values)
-    except IntegrityError as error:
-        if "outgoing_network_txid_key" in str(error.orig):
+    except UniqueViolation as error:
+        if "outgoing_network_txid_key" in str(error):
             raise TxidTaken from error
         raise
 
 
-async def last_outgoing(connection: AsyncConnection, sweep_id: int) -> Outgoing | None:
+async def last_outgoing(connection: Connection, sweep_id: int) -> Outgoing | None:
     """Return the newest transaction of a sweep."""
-    row = (await connection.execute(_LAST_OUTGOING, {"sweep_id": sweep_id})).first()
+    row = await connection.first(_LAST_OUTGOING, {"sweep_id": sweep_id})
     if row is None:
         return None
     return Outgoing(row[0], row[1], row[2], row[3], bytes(row[4]), row[5], TxState(row[6]))
 
 
-async def bury(connection: AsyncConnection, outgoing: Outgoing) -> None:
+async def bury(connection: Connection, outgoing: Outgoing) -> None:
     """Note that a transaction can't come into a block any more."""
     await connection.execute(_BURY, {"id": outgoing.id})
