@@ -222,3 +222,34 @@ async def test_credits_and_debits_are_told_once(house: House) -> None:
         "operation_key": "tron:a:0",
         "kind": "deposit",
     }
+
+
+async def test_time_never_goes_back_while_the_sequence_of_an_account_grows(house: House) -> None:
+    """A balance at a time halves on it."""
+    alice, bob, rounds, batch = await house.user(1), await house.user(2), 12, 40
+    await house.credit(alice, rounds * batch * USDT, "tron:a:0")
+
+    async def one(number: int) -> None:
+        users = (alice, bob) if number % 2 else (bob, alice)
+        keys = [f"{number}:{place}" for place in reversed(range(batch))]  # not in the order of their writing
+        await post(house, *(deposit(key, users[place % 2]) for place, key in enumerate(keys)), caller="payments")
+
+    await asyncio.gather(*(one(number) for number in range(rounds)))
+
+    connection = await asyncpg.connect(house.databases.owner_url("accounts"))
+    try:
+        steps = await connection.fetch(
+            "SELECT j.seq - lag(j.seq) OVER w AS step, j.at - lag(j.at) OVER w AS passed"
+            "  FROM adjustment j JOIN account a ON a.id = j.account_id WHERE a.owner LIKE 'user:%'"
+            "WINDOW w AS (PARTITION BY j.account_id ORDER BY j.seq)"
+        )
+    finally:
+        await connection.close()
+    known = [row for row in steps if row["step"] is not None]
+    assert len(known) == rounds * batch - 1
+    assert all(row["step"] == 1 and row["passed"].total_seconds() >= 0 for row in known)
+
+
+def deposit(key: str, user: int) -> dict[str, Any]:
+    legs = [{"owner": "external:test", "amount": str(-USDT)}, {"owner": f"user:{user}", "amount": str(USDT)}]
+    return {"key": key, "kind": "deposit", "tenant_id": 1, "currency": "USDT", "legs": legs}
