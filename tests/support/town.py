@@ -1,4 +1,4 @@
-"""Accounts, deals and the API of payments as processes of their own, on a PostgreSQL and a NATS that a test may stop and break."""
+"""Accounts, deals and payments' API as processes, on a PostgreSQL and a NATS that a test may stop and break."""
 
 import asyncio
 import contextlib
@@ -258,6 +258,7 @@ async def running_town() -> AsyncIterator[Town]:
         proxy = await stack.enter_async_context(fault_proxy(broker.port))
         town = Town(databases, postgres, queue, broker.url, proxy)
         town.key = await _key(databases)
+        await _make_seed(databases)
         town.urls = {name: f"http://127.0.0.1:{free_port()}" for name in COMMANDS}
         seed_key = folder / "seed.key"
         seed_key.write_text(SEED_KEY.hex())
@@ -280,13 +281,16 @@ async def _stop_services(town: Town) -> None:
     await asyncio.gather(*(process.stop(signal.SIGTERM) for process in town.services.values()))
 
 
-async def _key(databases: Databases) -> str:
-    """Make a tenant's key, and the seed without which payments does not start."""
-    payments_db = Database(databases.url("payments"), "town", 2)
+async def _make_seed(databases: Databases) -> None:
+    """Make the seed without which payments does not start."""
+    database = Database(databases.url("payments"), "town", 2)
     try:
-        await create_seed(payments_db, lambda: new_seed(SEED_KEY))
+        await create_seed(database, lambda: new_seed(SEED_KEY))
     finally:
-        await payments_db.close()
+        await database.close()
+
+
+async def _key(databases: Databases) -> str:
     database = Database(databases.url("accounts"), "town", 2)
     try:
         tenant = await manage_keys.create_tenant(database, "town")

@@ -241,7 +241,7 @@ async def test_time_never_goes_back_while_the_sequence_of_an_account_grows(house
         steps = await connection.fetch(
             "SELECT j.seq - lag(j.seq) OVER w AS step, j.at - lag(j.at) OVER w AS passed"
             "  FROM adjustment j JOIN account a ON a.id = j.account_id WHERE a.owner LIKE 'user:%'"
-            "WINDOW w AS (PARTITION BY j.account_id ORDER BY j.seq)"
+            " WINDOW w AS (PARTITION BY j.account_id ORDER BY j.seq)"
         )
     finally:
         await connection.close()

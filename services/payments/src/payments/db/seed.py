@@ -29,4 +29,4 @@ async def insert(connection: Connection, seed: StoredSeed) -> bool:
         "main_address": seed.main_address,
         "fuel_address": seed.fuel_address,
     }
-    return (await connection.count(_INSERT, values)) == 1
+    return await connection.count(_INSERT, values) == 1
