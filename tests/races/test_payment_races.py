@@ -25,7 +25,7 @@ async def hear(till: Till, paid: Paid) -> None:
     """Do what the consumers of both services do with what was told of a payment."""
     await till.hear_receipts(paid.user)
     for envelope in await till.stage.told("accounts", f"user:{paid.user}:USDT"):
-        await record_applied(till.parts, received(envelope))
+        await record_applied(till.parts, [received(envelope)])
 
 
 async def assert_finished(till: Till, paid: Paid) -> None:

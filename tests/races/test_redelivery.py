@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,8 +13,8 @@ from nats import connect
 from nats.js.api import StreamConfig
 from nats.js.client import JetStreamContext
 
-from accounts.use_cases.credit_payment import credit_payment
-from common.bus import Bus, Received
+from accounts.use_cases.credit_payments import credit_payments
+from common.bus import Bus, Handler, Received
 from deals.use_cases.fund_waiting_deals import request_funding
 from garant_local.nats import Nats
 from payments.use_cases.record_applied import record_applied
@@ -29,14 +29,13 @@ STREAM = "RACES"
 DEDUPE_WINDOW_S = 0.2
 TOLD = 3
 """Published, published again once the window had passed, and published under another id."""
-Handler = Callable[[Received], Awaitable[None]]
 
 
 def handlers(till: Till) -> dict[str, tuple[str, Handler]]:
     """Return, by its durable's name, what each consumer of money follows and does."""
     house = till.stage.house
     return {
-        "accounts-credit": ("payment.received", partial(credit_payment, house.accounts_db, house.ledger)),
+        "accounts-credit": ("payment.received", partial(credit_payments, house.accounts_db, house.ledger)),
         "deals-funding": ("balance.credited", partial(request_funding, house.money)),
         "payments-applied": ("balance.credited", partial(record_applied, till.parts)),
     }
@@ -84,9 +83,9 @@ async def assert_once(till: Till, user: int, asked: int) -> None:
 async def deliver(till: Till, round_: Round, name: str, envelope: dict[str, Any]) -> None:
     """Deliver an event to a consumer several times at once, and then one after the other."""
     handler = handlers(till)[name][1]
-    await round_.race(*[partial(handler, received(envelope))] * TIMES)
+    await round_.race(*[partial(handler, [received(envelope)])] * TIMES)
     for _ in range(TIMES):
-        await handler(received(envelope))
+        await handler([received(envelope)])
 
 
 @sizes(4)
@@ -117,9 +116,9 @@ async def test_an_event_delivered_ten_times_has_its_effect_once(till: Till, roun
 async def consuming(till: Till, bus: Bus, counts: Counter[tuple[str, UUID]]) -> AsyncIterator[None]:
     """Run the three consumers on real streams, counting what each is handed."""
 
-    async def counted(name: str, handler: Handler, event: Received) -> None:
-        await handler(event)
-        counts[name, event.id] += 1
+    async def counted(name: str, handler: Handler, events: Sequence[Received]) -> None:
+        await handler(events)
+        counts.update((name, event.id) for event in events)
 
     tasks = [
         asyncio.create_task(bus.consume(STREAM, name, [subject], partial(counted, name, handler)))

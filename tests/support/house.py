@@ -22,7 +22,7 @@ import deals.main
 import payments.consumers.events
 import payments.main
 from accounts.use_cases import manage_keys
-from accounts.use_cases.credit_payment import credit_payment
+from accounts.use_cases.credit_payments import credit_payments
 from accounts.use_cases.manage_keys import LocalKeys
 from accounts.use_cases.post_operations import Ledger
 from common.auth import CachedVerifier
@@ -181,19 +181,19 @@ class House:
         for envelope in await self.outbox("payments"):
             if envelope["type"] == "payment.received":
                 for _ in range(times):
-                    await credit_payment(self.accounts_db, self.ledger, received(envelope))
+                    await credit_payments(self.accounts_db, self.ledger, [received(envelope)])
         for envelope in await self.outbox("accounts"):
             if envelope["type"] == "balance.credited":
                 for _ in range(times):
-                    await record_applied(self.parts, received(envelope))
-                    await request_funding(self.money, received(envelope))
+                    await record_applied(self.parts, [received(envelope)])
+                    await request_funding(self.money, [received(envelope)])
         while await fund_waiting_deals(self.money):
             pass
 
 
 def received(envelope: dict[str, Any]) -> Received:
     """Return an event as a consumer sees it."""
-    return decode(orjson.dumps(envelope))[0]
+    return decode(orjson.dumps(envelope))
 
 
 def nothing() -> None:

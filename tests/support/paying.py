@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from accounts.use_cases.credit_payment import credit_payment
+from accounts.use_cases.credit_payments import credit_payments
 from payments.domain.errors import NodeLied
 from payments.domain.ports import Gateway
 from payments.use_cases.context import Payments
@@ -67,7 +67,7 @@ class Till:
         """Hand every `payment.received` of a user to accounts' consumer."""
         house = self.stage.house
         for envelope in await self.receipts(user):
-            await credit_payment(house.accounts_db, house.ledger, received(envelope))
+            await credit_payments(house.accounts_db, house.ledger, [received(envelope)])
 
 
 async def open_till(stage: Stage, node: SandboxNode) -> Till:

@@ -133,7 +133,7 @@ class Stage:
         """Hand every `balance.credited` of a user to deals' consumer."""
         for envelope in await self.told("accounts", f"user:{user}:USDT"):
             if envelope["type"] == "balance.credited":
-                await request_funding(self.house.money, received(envelope))
+                await request_funding(self.house.money, [received(envelope)])
 
     async def fund_when_asked(self) -> None:
         """Run the passes that were asked for, as the worker does when it is woken; no periodic pass helps."""

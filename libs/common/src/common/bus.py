@@ -1,7 +1,7 @@
 """NATS JetStream: streams are declared, messages published under an id, and consumers pull and acknowledge.
 
 A handler that raises is tried again with a growing pause and a report: for ever where money is moved. What can't
-be read, and what a consumer gives up, becomes a dead letter.
+be read, and what a consumer gives up, becomes a dead letter. Events go out and come in many at a time (ADR 0012).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, Header, PubAck, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
@@ -29,11 +29,13 @@ from common.dead_letters import DeadLetters
 from common.errors import Unavailable
 from common.ids import bind_request_id
 from common.logging import get_logger, report
+from common.outbox import Message, NotStored
 
 log = get_logger()
 
 PUBLISH_TIMEOUT_S = 5.0
-FETCH = 64
+FETCH = 100
+"""The most events that a handler is given at a time."""
 FETCH_TIMEOUT_S = 5.0
 ACK_WAIT_S = 30.0
 DEDUPE_WINDOW_S = 120.0
@@ -52,15 +54,18 @@ class Received:
     occurred_at: datetime
     tenant_id: int
     data: dict[str, Any]
+    request_id: str | None
 
 
-Handler = Callable[[Received], Awaitable[None]]
+Handler = Callable[[Sequence[Received]], Awaitable[None]]
+"""Has the effect of 1 to `FETCH` events, or of none when it raises: each is then handed over by itself."""
+Listener = Callable[[Received], Awaitable[None]]
 
 
-def decode(payload: bytes) -> tuple[Received, str | None]:
-    """Read an envelope; return the event and the request id it came from."""
+def decode(payload: bytes) -> Received:
+    """Read an envelope."""
     body = orjson.loads(payload)
-    event = Received(
+    return Received(
         id=UUID(body["id"]),
         type=body["type"],
         version=body["version"],
@@ -69,8 +74,8 @@ def decode(payload: bytes) -> tuple[Received, str | None]:
         occurred_at=datetime.fromisoformat(body["occurred_at"]),
         tenant_id=body["tenant_id"],
         data=body["data"],
+        request_id=body.get("request_id"),
     )
-    return event, body.get("request_id")
 
 
 class Bus:
@@ -132,27 +137,52 @@ class Bus:
         except NotFoundError:
             await self._stream.add_stream(config)
 
-    async def publish(self, subject: str, payload: bytes, message_id: str) -> None:
-        """Publish under an id that the broker remembers; return once it is stored.
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish in order under ids that the broker remembers; return once all are stored.
 
-        Where the broker has lost its streams they are declared again, and the caller publishes again.
+        All are on their way at once. Each but the first is refused by the broker unless the one before it is
+        the last that the stream has: none overtakes another that was lost. Where the broker has lost its
+        streams they are declared again, and the caller publishes again.
+
+        Raises:
+            NotStored: how many were stored; its cause tells why the next was not.
         """
+        answers: list[asyncio.Future[PubAck]] = []
+        failure: BaseException | None = None
         try:
-            await self._stream.publish(
-                subject, payload, timeout=PUBLISH_TIMEOUT_S, headers={"Nats-Msg-Id": message_id}
-            )
-        except NoStreamResponseError:
-            log.error("bus.stream_lost", subject=subject)
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await self.ping()  # otherwise the client keeps them until it is connected again
+                await self._send(messages, answers)
+                await asyncio.wait(answers)
+        except (nats.errors.Error, Unavailable, OSError) as error:  # OSError is also a time-out
+            failure = error
+        finally:
+            for answer in answers:
+                answer.cancel()
+        stored, refusal = _stored(answers)
+        failure = failure or refusal
+        if isinstance(failure, NoStreamResponseError):
+            log.error("bus.stream_lost", subject=messages[stored].subject)
             for name, subjects in self._declared.items():
                 await self.declare_stream(name, subjects)
-            raise
+        if failure is not None:
+            raise NotStored(stored) from failure
 
-    async def listen(self, subject: str, handler: Handler) -> None:
-        """Call `handler` for what is published from now on; for caches only, nothing is kept or retried."""
+    async def _send(self, messages: Sequence[Message], answers: "list[asyncio.Future[PubAck]]") -> None:
+        last: Message | None = None
+        for message in messages:
+            headers = {Header.MSG_ID.value: message.id}
+            if last is not None:
+                headers[Header.EXPECTED_LAST_MSG_ID.value] = last.id
+            answers.append(await self._stream.publish_async(message.subject, message.payload, headers=headers))
+            last = message
+
+    async def listen(self, subject: str, listener: Listener) -> None:
+        """Call `listener` for what is published from now on; for caches only, nothing is kept or retried."""
 
         async def on_message(message: Msg) -> None:
             try:
-                await handler(decode(message.data)[0])
+                await listener(decode(message.data))
             except Exception as error:
                 log.warning("bus.listener_failed", subject=subject, error=repr(error))
                 report(error)
@@ -168,13 +198,13 @@ class Bus:
         dead: DeadLetters | None = None,
         attempts: int | None = None,
     ) -> None:
-        """Handle the stream's events one by one until cancelled; the stream may not exist yet, or be lost.
+        """Handle the stream's events in order until cancelled; the stream may not exist yet, or be lost.
 
         Args:
             stream: the producer's stream.
             durable: the consumer's name, for the broker and for dead letters.
             subjects: what it follows.
-            handler: its effect, which has to be harmless when it comes twice.
+            handler: their effect, which has to be harmless when an event comes twice.
             dead: where events go that can't be read, and those given up; None keeps trying.
             attempts: after how many tries an event is given up; None, as for money, tries for ever.
         """
@@ -214,8 +244,7 @@ class Bus:
                 # Nothing came: that is also what a broker says that has lost the stream.
                 await self._stream.consumer_info(stream, durable)
                 continue
-            for message in messages:
-                await reader.read(message)
+            await reader.read(messages)
 
     async def forget_revoked_keys(self, verifier: CachedVerifier) -> None:
         """Drop a key from the cache as soon as the event says that it was revoked."""
@@ -252,22 +281,42 @@ class _Reader:
     dead: DeadLetters | None
     attempts: int | None
 
-    async def read(self, message: Msg) -> None:
-        try:
-            event, request_id = decode(message.data)
-        except Exception as error:  # no later try will read it better
-            await self._give_up_or_retry(message, error, hopeless=True)
+    async def read(self, messages: Sequence[Msg]) -> None:
+        readable: list[tuple[Msg, Received]] = []
+        for message in messages:
+            try:
+                readable.append((message, decode(message.data)))
+            except Exception as error:  # no later try will read it better
+                await self._give_up_or_retry(message, error, hopeless=True)
+        if len(readable) > 1 and await self._handled_together(readable):
             return
-        bind_request_id(request_id)
+        for message, event in readable:
+            await self._handle(message, event)
+
+    async def _handled_together(self, readable: Sequence[tuple[Msg, Received]]) -> bool:
         try:
-            await self.handler(event)
+            await self._hand_over([event for _, event in readable])
+        except Exception as error:  # one of them, or the database: each is tried by itself
+            log.info("bus.handled_apart", durable=self.durable, events=len(readable), error=repr(error))
+            return False
+        for message, _ in readable:
+            await message.ack()
+        return True
+
+    async def _handle(self, message: Msg, event: Received) -> None:
+        try:
+            await self._hand_over([event])
         except Exception as error:  # whatever went wrong, the event is kept
             tries = message.metadata.num_delivered
             hopeless = self.attempts is not None and tries >= self.attempts
             await self._give_up_or_retry(message, error, hopeless=hopeless)
         else:
-            crash_point("event.handled")
             await message.ack()
+
+    async def _hand_over(self, events: Sequence[Received]) -> None:
+        bind_request_id(events[0].request_id)
+        await self.handler(events)
+        crash_point("event.handled")
 
     async def _give_up_or_retry(self, message: Msg, error: Exception, *, hopeless: bool) -> None:
         tries = message.metadata.num_delivered
@@ -299,8 +348,17 @@ def replayed(handler: Handler) -> Callable[[bytes], Awaitable[None]]:
     """Return what replays a stored payload through a consumer's handler."""
 
     async def replay(payload: bytes) -> None:
-        event, request_id = decode(payload)
-        bind_request_id(request_id)
-        await handler(event)
+        event = decode(payload)
+        bind_request_id(event.request_id)
+        await handler([event])
 
     return replay
+
+
+def _stored(answers: "Sequence[asyncio.Future[PubAck]]") -> tuple[int, BaseException | None]:
+    """Return how many, from the first, the broker has acknowledged, and why the next was not."""
+    for stored, answer in enumerate(answers):
+        failure = TimeoutError("no answer") if answer.cancelled() else answer.exception()
+        if failure is not None:
+            return stored, failure
+    return len(answers), None

@@ -8,7 +8,14 @@ import sqlalchemy as sa
 
 from common.db import Connection
 
-_NOTE = sa.text("INSERT INTO inbox (consumer, event_id) VALUES (:consumer, :event_id) ON CONFLICT DO NOTHING")
+# Sorted, so that two who note the same events wait for each other in one order.
+_NOTE = sa.text(
+    """
+    INSERT INTO inbox (consumer, event_id)
+    SELECT CAST(:consumer AS text), e.id FROM unnest(CAST(:event_ids AS uuid[])) AS e (id) ORDER BY e.id
+    ON CONFLICT DO NOTHING RETURNING event_id
+    """
+)
 _MISSING = sa.text(
     """
     SELECT w.event_id FROM unnest(CAST(:event_ids AS uuid[])) AS w (event_id)
@@ -29,9 +36,10 @@ _PURGE = sa.text(
 )
 
 
-async def first_time(connection: Connection, consumer: str, event_id: UUID) -> bool:
-    """Note that `consumer` handles the event in this transaction; False when it already did."""
-    return await connection.count(_NOTE, {"consumer": consumer, "event_id": event_id}) == 1
+async def note(connection: Connection, consumer: str, event_ids: Sequence[UUID]) -> set[UUID]:
+    """Note that `consumer` handles the events in this transaction; return those that it had not handled yet."""
+    rows = await connection.execute(_NOTE, {"consumer": consumer, "event_ids": list(event_ids)})
+    return {row[0] for row in rows}
 
 
 async def missing(connection: Connection, consumer: str, event_ids: Sequence[UUID]) -> list[UUID]:

@@ -118,11 +118,28 @@ async def purge(connection: Connection, before: datetime, limit: int) -> int:
     return await connection.count(_PURGE, {"before": before, "limit": limit})
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event as it is published: `id` makes a second copy harmless."""
+
+    subject: str
+    payload: bytes
+    id: str
+
+
+class NotStored(Exception):
+    """The broker has stored only the first `stored` messages, as far as it has answered."""
+
+    def __init__(self, stored: int) -> None:
+        super().__init__(stored)
+        self.stored = stored
+
+
 class Publisher(Protocol):
     """Where the relay publishes."""
 
-    async def publish(self, subject: str, payload: bytes, message_id: str) -> None:
-        """Return once the broker has stored the message; raise otherwise."""
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Return once the broker has stored them all, in order; raise `NotStored` otherwise."""
         ...
 
 
@@ -151,7 +168,7 @@ class Relay:
             try:
                 await self._hold_lock_and_relay()
             except Exception as error:  # the relay outlives the broker and the database
-                log.warning("outbox.relay_failed", error=repr(error), retry_in_s=pause_s)
+                log.warning("outbox.relay_failed", error=repr(error.__cause__ or error), retry_in_s=pause_s)
                 report(error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 5)
@@ -168,34 +185,38 @@ class Relay:
                 await asyncio.sleep(1)
             while True:
                 self._wake.clear()
-                if await self._relay_batch(connection) < BATCH:
+                if not await self._relay_batch(connection):
                     await self._rest()
         finally:
             await asyncio.shield(connection.close(timeout=2))
 
-    async def _relay_batch(self, connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    async def _relay_batch(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+        """Publish what waits and mark what was stored; return whether there may be more."""
+        loop = asyncio.get_running_loop()
+        heard = loop.time()
         rows = await connection.fetch(
             "SELECT id, event_id, subject, envelope FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1",
             BATCH,
         )
-        sent: list[int] = []
-        loop = asyncio.get_running_loop()
-        heard = loop.time()
+        if not rows:
+            return False
+        messages = [Message(r["subject"], r["envelope"].encode(), str(r["event_id"])) for r in rows]
+        if loop.time() - heard > PROVE_AFTER_S:  # stopped meanwhile: another may have the lock
+            await connection.execute("SELECT")
+        failure: NotStored | None = None
         try:
-            for row in rows:
-                if loop.time() - heard > PROVE_AFTER_S:  # slow, or stopped meanwhile: another may have the lock
-                    await connection.execute("SELECT")
-                    heard = loop.time()
-                payload = orjson.dumps(orjson.loads(row["envelope"]))
-                await self._publisher.publish(row["subject"], payload, str(row["event_id"]))
-                sent.append(row["id"])
-                crash_point("relay.published")
-        finally:
-            if sent and not connection.is_closed():
-                await connection.execute(
-                    "UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1)", sent
-                )
-        return len(rows)
+            await self._publisher.publish(messages)
+        except NotStored as error:
+            failure = error
+        stored = [r["id"] for r in (rows if failure is None else rows[: failure.stored])]
+        if stored:
+            crash_point("relay.published")
+            await connection.execute(
+                "UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY($1)", stored
+            )
+        elif failure is not None:
+            raise failure
+        return failure is not None or len(rows) == BATCH
 
     async def _rest(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +17,9 @@ from common.db import Database
 from common.dead_letters import DeadLetters
 from common.events import Event
 from common.gaps import LATE, Followed, close_gaps, compare, outbox_routes
-from common.inbox import first_time
+from common.inbox import note as note_events
 from common.internal import InternalClient
-from common.outbox import Relay
+from common.outbox import Message, Relay
 from common.upkeep import Watch, purge
 from common.web import create_app
 from garant_local.nats import Nats
@@ -97,11 +97,10 @@ async def tell_long_ago(database: Database, *events: Event) -> None:
 
 async def note(database: Database, *events: Event) -> None:
     async with database.transaction() as connection:
-        for one in events:
-            await first_time(connection, "note", one.id)
+        await note_events(connection, "note", [one.id for one in events])
 
 
-async def refuse(_: Received) -> None:
+async def refuse(_: Sequence[Received]) -> None:
     raise ValueError("never")
 
 
@@ -110,16 +109,16 @@ async def test_an_event_that_cannot_be_read_is_set_aside_once_and_the_next_is_ha
 ) -> None:
     heard: list[int] = []
 
-    async def handle(received: Received) -> None:
-        heard.append(received.data["number"])
+    async def handle(events: Sequence[Received]) -> None:
+        heard.extend(received.data["number"] for received in events)
 
     letters = DeadLetters(producer)
     async with at_work(bus.consume("ACCOUNTS", "test", [SUBJECT], handle, letters)):
-        await bus.publish(SUBJECT, b"{nonsense", "poison")
+        await bus.publish([Message(SUBJECT, b"{nonsense", "poison")])
         await append(producer, event(7))
         async with producer.transaction() as connection:
             envelope = await connection.value(text("SELECT envelope::text FROM outbox"))
-        await bus.publish(SUBJECT, envelope.encode(), "good")
+        await bus.publish([Message(SUBJECT, envelope.encode(), "good")])
 
         async def found() -> list[int]:
             return heard
@@ -141,8 +140,8 @@ async def test_an_event_given_up_is_replayed_on_request(bus: Bus, producer: Data
 
     heard: list[int] = []
 
-    async def handle(received: Received) -> None:
-        heard.append(received.data["number"])
+    async def handle(events: Sequence[Received]) -> None:
+        heard.extend(received.data["number"] for received in events)
 
     before = await letters.replay("test", replayed(handle))  # nobody has asked for it
     asked = await letters.ask_replay(letter.id)
@@ -179,8 +178,8 @@ async def test_a_letter_that_nothing_will_handle_is_closed_by_hand(producer: Dat
 async def test_money_is_tried_for_ever(bus: Bus, producer: Database) -> None:
     tries: list[int] = []
 
-    async def handle(received: Received) -> None:
-        tries.append(received.data["number"])
+    async def handle(events: Sequence[Received]) -> None:
+        tries.extend(received.data["number"] for received in events)
         raise ValueError("not yet")
 
     letters, relay = DeadLetters(producer), Relay(producer.url, "test", bus)
@@ -247,10 +246,10 @@ async def test_the_broker_loses_all_it_stored_and_every_event_has_its_effect(
 ) -> None:
     handled: list[int] = []
 
-    async def handle(received: Received) -> None:
+    async def handle(events: Sequence[Received]) -> None:
         async with consumer.transaction() as connection:
-            if await first_time(connection, "note", received.id):
-                handled.append(received.data["number"])
+            new = await note_events(connection, "note", [received.id for received in events])
+        handled.extend(received.data["number"] for received in events if received.id in new)
 
     async def all_handled() -> list[int]:
         return sorted(handled)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -17,8 +17,8 @@ from common import outbox
 from common.bus import Bus, Received
 from common.db import Database
 from common.events import Event
-from common.inbox import first_time
-from common.outbox import Relay
+from common.inbox import note
+from common.outbox import Message, NotStored, Relay
 from garant_local.nats import Nats
 from support.servers import Databases
 from support.waiting import eventually
@@ -64,6 +64,11 @@ async def append(database: Database, *numbers: int) -> None:
         await outbox.append(connection, [event(number) for number in numbers])
 
 
+async def unmarked(database: Database) -> int:
+    async with database.transaction() as connection:
+        return int(await connection.value(sa.text("SELECT count(*) FROM outbox WHERE published_at IS NULL")))
+
+
 async def append_and_fail(database: Database) -> None:
     with contextlib.suppress(ZeroDivisionError):
         async with database.transaction() as connection:
@@ -76,8 +81,8 @@ async def test_events_arrive_in_order_and_a_rolled_back_fact_is_never_told(
 ) -> None:
     heard: list[int] = []
 
-    async def handle(received: Received) -> None:
-        heard.append(received.data["number"])
+    async def handle(events: Sequence[Received]) -> None:
+        heard.extend(received.data["number"] for received in events)
 
     relay = Relay(migrated.url("accounts"), "test", bus)
     async with at_work(
@@ -98,8 +103,8 @@ async def test_events_arrive_in_order_and_a_rolled_back_fact_is_never_told(
 async def test_a_row_committed_late_is_not_skipped(database: Database, bus: Bus, migrated: Databases) -> None:
     heard: list[int] = []
 
-    async def handle(received: Received) -> None:
-        heard.append(received.data["number"])
+    async def handle(events: Sequence[Received]) -> None:
+        heard.extend(received.data["number"] for received in events)
 
     async def all_heard() -> list[int]:
         return sorted(heard)
@@ -126,13 +131,86 @@ async def test_two_relays_tell_each_event_once(database: Database, bus: Bus, mig
 
         await eventually(stored, lambda count: count >= 50)
 
-        async def unmarked() -> int:
-            async with database.transaction() as connection:
-                query = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
-                return int(await connection.value(sa.text(query)))
-
-        await eventually(unmarked, lambda count: count == 0)
+        await eventually(lambda: unmarked(database), lambda count: count == 0)
         assert await stored() == 50
+
+
+async def messages_of(bus: Bus) -> list[int]:
+    """Return the numbers that the stream has, in its order."""
+    state = (await bus._stream.stream_info("ACCOUNTS")).state
+    stored = [await bus._stream.get_msg("ACCOUNTS", seq) for seq in range(state.first_seq, state.last_seq + 1)]
+    return [orjson.loads(m.data or b"")["data"]["number"] for m in stored]
+
+
+def messages(*numbers: int) -> list[Message]:
+    told = [event(number) for number in numbers]
+    return [Message(SUBJECT, orjson.dumps(e.envelope()), str(e.id)) for e in told]
+
+
+async def test_no_message_overtakes_one_that_was_lost_on_the_way(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, lost, late = messages(1, 2, 3)
+    send = bus._stream.publish_async
+
+    async def lossy(subject: str, payload: bytes, **options: Any) -> Any:
+        if payload == lost.payload:
+            return asyncio.get_running_loop().create_future()  # never answered, never sent
+        return await send(subject, payload, **options)
+
+    monkeypatch.setattr("common.bus.PUBLISH_TIMEOUT_S", 1)
+    monkeypatch.setattr(bus._stream, "publish_async", lossy)
+    with pytest.raises(NotStored) as caught:
+        await bus.publish([first, lost, late])
+    monkeypatch.setattr(bus._stream, "publish_async", send)
+    stored_before = await messages_of(bus)
+    await bus.publish([lost, late])
+
+    assert (caught.value.stored, stored_before) == (1, [1])
+    assert await messages_of(bus) == [1, 2, 3]
+
+
+async def test_what_the_broker_has_already_is_stored_once_and_the_rest_follows(
+    database: Database, bus: Bus, migrated: Databases
+) -> None:
+    await append(database, *range(10))
+    async with database.transaction() as connection:
+        rows = await connection.execute(sa.text("SELECT event_id, envelope::text FROM outbox ORDER BY id LIMIT 4"))
+    await bus.publish(
+        [Message(SUBJECT, row[1].encode(), str(row[0])) for row in rows]
+    )  # and the answers were lost
+
+    async with at_work(asyncio.create_task(Relay(migrated.url("accounts"), "test", bus).run())):
+        await eventually(lambda: unmarked(database), lambda count: count == 0)
+
+    assert await messages_of(bus) == list(range(10))
+
+
+async def test_an_event_that_fails_does_not_hold_up_those_that_came_with_it(
+    database: Database, bus: Bus, migrated: Databases
+) -> None:
+    handled: list[int] = []
+    together: list[int] = []
+
+    async def handle(events: Sequence[Received]) -> None:
+        numbers = [received.data["number"] for received in events]
+        if 3 in numbers and handled.count(3) == 0 and len(together) < 3:
+            together.append(len(numbers))
+            raise ValueError("not with this one")
+        handled.extend(numbers)
+
+    await append(database, *range(6))
+    async with at_work(asyncio.create_task(Relay(migrated.url("accounts"), "test", bus).run())):
+        await eventually(lambda: unmarked(database), lambda count: count == 0)
+    async with at_work(asyncio.create_task(bus.consume("ACCOUNTS", "test", [SUBJECT], handle))):
+
+        async def count() -> int:
+            return len(handled)
+
+        await eventually(count, lambda n: n == 6)
+
+    assert handled == [0, 1, 2, 4, 5, 3]
+    assert together == [6, 1, 1]
 
 
 async def test_a_failing_handler_is_tried_again_until_it_succeeds(
@@ -140,8 +218,8 @@ async def test_a_failing_handler_is_tried_again_until_it_succeeds(
 ) -> None:
     tries: list[UUID] = []
 
-    async def handle(received: Received) -> None:
-        tries.append(received.id)
+    async def handle(events: Sequence[Received]) -> None:
+        tries.extend(received.id for received in events)
         if len(tries) < 3:
             raise ValueError("not yet")
 
@@ -164,10 +242,10 @@ async def test_a_redelivered_event_finds_its_note_in_the_inbox(database: Databas
     found = []
     for _ in range(3):
         async with database.transaction() as connection:
-            found.append(await first_time(connection, "test", told.id))
+            found.append(await note(connection, "test", [told.id, told.id]))
     async with database.transaction() as connection:
-        found.append(await first_time(connection, "another", told.id))
-    assert found == [True, False, False, True]
+        found.append(await note(connection, "another", [told.id]))
+    assert found == [{told.id}, set(), set(), {told.id}]
 
 
 async def test_a_consumer_waits_for_a_stream_that_is_not_there_yet(
@@ -185,14 +263,14 @@ async def test_a_consumer_waits_for_a_stream_that_is_not_there_yet(
 
     monkeypatch.setattr(bus._stream, "add_consumer", watched)
 
-    async def handle(_: Received) -> None:
+    async def handle(_: Sequence[Received]) -> None:
         heard.set()
 
     async with at_work(asyncio.create_task(bus.consume("LATER", "test", ["later.*"], handle))):
         await asyncio.wait_for(missed.wait(), 10)
         await bus.declare_stream("LATER", ["later.*"])
         late = Event("later.told", "x:1", 1, 1, datetime.now(UTC), {})
-        await bus.publish("later.told", orjson.dumps(late.envelope()), str(late.id))
+        await bus.publish([Message("later.told", orjson.dumps(late.envelope()), str(late.id))])
         await asyncio.wait_for(heard.wait(), 20)
     await bus._stream.delete_stream("LATER")
 

@@ -245,7 +245,7 @@ class DealMachine(Machine):
         for row in rows:
             self.heard = row[0]
             for _ in range(2):
-                await request_funding(self.ground.house.money, received(orjson.loads(row[1])))
+                await request_funding(self.ground.house.money, [received(orjson.loads(row[1]))])
         self.world.hear_of_credits()
 
     @step(weight=2)

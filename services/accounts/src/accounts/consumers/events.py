@@ -1,6 +1,6 @@
 """The events that accounts follows: what payments received."""
 
-from accounts.use_cases.credit_payment import CONSUMER, credit_payment
+from accounts.use_cases.credit_payments import CONSUMER, credit_payments
 from accounts.use_cases.post_operations import Ledger
 from common.bus import Bus, Handler
 from common.db import Database
@@ -15,7 +15,7 @@ SUBJECTS = ("payment.received",)
 
 def handlers(database: Database, ledger: Ledger) -> dict[str, Handler]:
     """Return what is done with each consumer's events."""
-    return {DURABLE: lambda event: credit_payment(database, ledger, event)}
+    return {DURABLE: lambda events: credit_payments(database, ledger, events)}
 
 
 def followed(payments: InternalClient) -> list[Followed]:

@@ -14,7 +14,7 @@ SUBJECTS = ("balance.credited",)
 
 def handlers(money: Money) -> dict[str, Handler]:
     """Return what is done with each consumer's events."""
-    return {DURABLE: lambda event: request_funding(money, event)}
+    return {DURABLE: lambda events: request_funding(money, events)}
 
 
 def followed(accounts: InternalClient) -> list[Followed]:

@@ -1,6 +1,6 @@
 """Money commands and funding passes in PostgreSQL. `due_at` is the lease and the backoff in one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -40,14 +40,23 @@ _WANT_FUNDING = sa.text(
     ON CONFLICT (tenant_id, customer_id, currency) DO UPDATE SET wanted = f.wanted + 1
     """
 )
-_WANT_FUNDING_IF_WAITING = sa.text(
+_WANT_FUNDING_WHERE_CREDITED = sa.text(
     """
     INSERT INTO funding AS f (tenant_id, customer_id, currency)
-    SELECT d.tenant_id, d.customer_id, d.currency FROM deal d
-     WHERE d.status = 'waiting_for_payment'
-       AND (CAST(:customer_id AS bigint) IS NULL
-            OR (d.tenant_id = :tenant_id AND d.customer_id = :customer_id AND d.currency = :currency))
-     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    SELECT c.tenant_id, c.customer_id, c.currency
+      FROM unnest(CAST(:tenant_ids AS bigint[]), CAST(:customer_ids AS bigint[]), CAST(:currencies AS text[]))
+           AS c (tenant_id, customer_id, currency)
+     WHERE EXISTS (SELECT FROM deal d WHERE d.status = 'waiting_for_payment'
+                      AND (d.tenant_id, d.customer_id, d.currency) = (c.tenant_id, c.customer_id, c.currency))
+     ORDER BY 1, 2, 3
+    ON CONFLICT (tenant_id, customer_id, currency) DO UPDATE SET wanted = f.wanted + 1
+    """
+)
+_WANT_ALL_FUNDING = sa.text(
+    """
+    INSERT INTO funding AS f (tenant_id, customer_id, currency)
+    SELECT DISTINCT d.tenant_id, d.customer_id, d.currency FROM deal d
+     WHERE d.status = 'waiting_for_payment' ORDER BY 1, 2, 3
     ON CONFLICT (tenant_id, customer_id, currency) DO UPDATE SET wanted = f.wanted + 1
     """
 )
@@ -159,15 +168,19 @@ async def want_funding(connection: Connection, deal: Deal) -> None:
     await connection.execute(_WANT_FUNDING, values)
 
 
-async def want_funding_if_waiting(
-    connection: Connection,
-    tenant_id: int | None = None,
-    customer_id: int | None = None,
-    currency: str | None = None,
-) -> int:
-    """Ask for a pass where deals wait: of one customer and currency, or of all; return how many passes."""
-    values = {"tenant_id": tenant_id, "customer_id": customer_id, "currency": currency}
-    return await connection.count(_WANT_FUNDING_IF_WAITING, values)
+async def want_funding_where_credited(connection: Connection, credited: Collection[tuple[int, int, str]]) -> None:
+    """Ask for a pass where deals wait, of these tenants' customers in these currencies, each named once."""
+    values = {
+        "tenant_ids": [tenant_id for tenant_id, _, _ in credited],
+        "customer_ids": [customer_id for _, customer_id, _ in credited],
+        "currencies": [currency for _, _, currency in credited],
+    }
+    await connection.execute(_WANT_FUNDING_WHERE_CREDITED, values)
+
+
+async def want_all_funding(connection: Connection) -> int:
+    """Ask for a pass wherever deals wait; return how many passes."""
+    return await connection.count(_WANT_ALL_FUNDING)
 
 
 async def claim_funding(connection: Connection, now: datetime, lease: timedelta) -> Funding | None:

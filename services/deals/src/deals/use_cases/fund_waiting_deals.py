@@ -4,13 +4,14 @@ A deal that does not fit is skipped, so a smaller later one may pass. A credit d
 `wanted` grows, and the pass is done only up to what it was when it began (ADR 0004).
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from common.bus import Received
 from common.crash import crash_point
 from common.db import Database
 from common.errors import ServiceError
-from common.inbox import first_time
+from common.inbox import note
 from common.logging import get_logger
 from deals.db import commands as command_rows
 from deals.db import deals as deal_rows
@@ -29,14 +30,12 @@ RETRY = timedelta(seconds=2)
 PAGE = 500
 
 
-async def request_funding(money: Money, event: Received) -> None:
-    """A user was credited: ask for a pass over their waiting deals in that currency."""
+async def request_funding(money: Money, events: Sequence[Received]) -> None:
+    """Users were credited: ask for a pass over the waiting deals of each in that currency."""
     async with money.database.transaction() as connection:
-        if not await first_time(connection, CONSUMER, event.id):
-            return
-        await command_rows.want_funding_if_waiting(
-            connection, event.tenant_id, event.data["user_id"], event.data["currency"]
-        )
+        new = await note(connection, CONSUMER, [e.id for e in events])
+        credited = {(e.tenant_id, int(e.data["user_id"]), str(e.data["currency"])) for e in events if e.id in new}
+        await command_rows.want_funding_where_credited(connection, credited)
     crash_point("funding.requested")
     money.wanted()
 
@@ -44,7 +43,7 @@ async def request_funding(money: Money, event: Received) -> None:
 async def request_all_funding(database: Database) -> int:
     """Ask for a pass wherever deals wait; return how many. It catches what no event told."""
     async with database.transaction() as connection:
-        return await command_rows.want_funding_if_waiting(connection)
+        return await command_rows.want_all_funding(connection)
 
 
 async def fund_waiting_deals(money: Money) -> bool:

@@ -16,7 +16,7 @@ ATTEMPTS = 20
 
 def handlers(parts: Payments) -> dict[str, Handler]:
     """Return what is done with each consumer's events."""
-    return {DURABLE: lambda event: record_applied(parts, event)}
+    return {DURABLE: lambda events: record_applied(parts, events)}
 
 
 def followed(accounts: InternalClient) -> list[Followed]:

@@ -34,8 +34,12 @@ _INSERT_TRANSFER = sa.text(
 )
 _APPLIED = sa.text(
     """
-    UPDATE transfer SET applied_at = :now
-     WHERE network = :network AND txid = :txid AND log_index = :log_index AND applied_at IS NULL
+    UPDATE transfer t SET applied_at = :now
+      FROM (SELECT x.network, x.txid, x.log_index FROM transfer x
+              JOIN unnest(CAST(:networks AS text[]), CAST(:txids AS text[]), CAST(:log_indexes AS int[]))
+                   AS k (network, txid, log_index) USING (network, txid, log_index)
+             WHERE x.applied_at IS NULL ORDER BY 1, 2, 3 FOR NO KEY UPDATE OF x) a
+     WHERE (t.network, t.txid, t.log_index) = (a.network, a.txid, a.log_index) AND t.applied_at IS NULL
     """
 )
 _NOT_APPLIED = sa.text(
@@ -147,10 +151,15 @@ async def insert_transfer(
     return (await connection.first(_INSERT_TRANSFER, values)) is not None
 
 
-async def applied(connection: Connection, key: str, now: datetime) -> None:
-    """Note that accounts has applied a deposit; the key names the network, transaction and log."""
-    network, txid, log_index = key.split(":")
-    values = {"network": network, "txid": txid, "log_index": int(log_index), "now": now}
+async def applied(connection: Connection, keys: list[str], now: datetime) -> None:
+    """Note that accounts has applied deposits; a key names the network, transaction and log."""
+    parts = [key.split(":") for key in keys]
+    values = {
+        "networks": [network for network, _, _ in parts],
+        "txids": [txid for _, txid, _ in parts],
+        "log_indexes": [int(log_index) for _, _, log_index in parts],
+        "now": now,
+    }
     await connection.execute(_APPLIED, values)
 
 

@@ -56,9 +56,8 @@ async def _credit_missed(parts: Payments) -> int:
     applied = await parts.accounts.credit(missed)
     crash_point("missed.credited")
     async with parts.database.transaction() as connection:
-        for deposit, done in zip(missed, applied, strict=True):
-            if done:
-                await chain.applied(connection, deposit.key, parts.clock.now())
+        keys = [deposit.key for deposit, done in zip(missed, applied, strict=True) if done]
+        await chain.applied(connection, keys, parts.clock.now())
     return len(missed)
 
 

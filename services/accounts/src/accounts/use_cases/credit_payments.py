@@ -1,4 +1,6 @@
-"""Credit a user with a payment that was received on chain."""
+"""Credit users with payments that were received on chain."""
+
+from collections.abc import Sequence
 
 from accounts.domain.errors import CreditRefused
 from accounts.domain.ledger import Leg, Operation, Outcome
@@ -6,7 +8,7 @@ from accounts.use_cases.post_operations import Ledger
 from common.bus import Received
 from common.crash import crash_point
 from common.db import Database
-from common.inbox import first_time
+from common.inbox import note
 
 CONSUMER = "credit_payment"
 
@@ -26,19 +28,20 @@ def deposit(tenant_id: int, data: dict[str, object]) -> Operation:
     )
 
 
-async def credit_payment(database: Database, ledger: Ledger, event: Received) -> None:
-    """Post the deposit that `payment.received` tells of; the key makes a second delivery harmless.
+async def credit_payments(database: Database, ledger: Ledger, events: Sequence[Received]) -> None:
+    """Post the deposits that `payment.received` tells of; the key makes a second delivery harmless.
 
-    The inbox row comes after the posting, which is gathered with others: the key, which is for ever, is what
+    The inbox rows come after the posting, which is gathered with others: the key, which is for ever, is what
     keeps the effect single, and the row tells that the event arrived.
 
     Raises:
-        CreditRefused: when the ledger refuses it; the event is kept and tried again.
+        CreditRefused: when the ledger refuses one; the others are posted, and each event is handed over again.
     """
-    operation = deposit(event.tenant_id, event.data)
-    (result,) = await ledger.post([operation])
-    if result.outcome is not Outcome.APPLIED:
-        raise CreditRefused(f"{operation.key}: {result.outcome} ({result.reason})")
+    operations = [deposit(event.tenant_id, event.data) for event in events]
+    results = await ledger.post(operations)
     crash_point("credit.posted")
+    for operation, result in zip(operations, results, strict=True):
+        if result.outcome is not Outcome.APPLIED:
+            raise CreditRefused(f"{operation.key}: {result.outcome} ({result.reason})")
     async with database.transaction() as connection:
-        await first_time(connection, CONSUMER, event.id)
+        await note(connection, CONSUMER, [event.id for event in events])
