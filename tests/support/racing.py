@@ -21,7 +21,7 @@ from accounts.use_cases.post_operations import Ledger
 from common.internal import InternalClient
 from deals.adapters.accounts import HttpAccounts
 from deals.use_cases.fund_waiting_deals import fund_waiting_deals, request_funding
-from deals.use_cases.settle_commands import settle_due_commands
+from deals.use_cases.settle_commands import Money, settle_due_commands
 from support.house import CALLERS, USDT, House, nothing, received
 from support.jitter import JitteryDatabase, MovableClock, RaceWire
 from support.rounds import pause
@@ -193,6 +193,11 @@ def assert_legal(told: list[dict[str, Any]], status: str) -> None:
     assert [e["aggregate_version"] for e in told] == list(range(1, len(told) + 1))
 
 
+def post_apart(money: Money) -> None:
+    """Let each caller post for itself, as if each were a process of its own: the wire holds one of them at a time."""
+    money.poster._most, money.poster._at_once, money.poster._patience_s = 1, 1000, 0
+
+
 @asynccontextmanager
 async def build_stage(house: House) -> AsyncIterator[Stage]:
     """Give the house databases with pauses, a clock that can be moved and a wire that holds."""
@@ -214,6 +219,7 @@ async def build_stage(house: House) -> AsyncIterator[Stage]:
             clock=stage.clock,
             wanted=stage.asked.set,
         )
+        post_apart(house.money)
         if house.parts is not None:
             assert house.payments is not None
             payments_db = JitteryDatabase(house.databases.url("payments"), "payments-race", 10)

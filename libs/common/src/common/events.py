@@ -24,6 +24,7 @@ class Event:
     data: dict[str, Any]
     version: int = 1
     id: UUID = field(default_factory=new_uuid)
+    request_id: str | None = field(default_factory=request_id)
 
     def envelope(self) -> dict[str, Any]:
         """Return the JSON that consumers read (contracts/events)."""
@@ -35,6 +36,6 @@ class Event:
             "aggregate_version": self.aggregate_version,
             "occurred_at": self.occurred_at.isoformat(),
             "tenant_id": self.tenant_id,
-            "request_id": request_id(),
+            "request_id": self.request_id,
             "data": self.data,
         }

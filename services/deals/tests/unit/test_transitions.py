@@ -53,7 +53,7 @@ def command(action: Action, void_to: Status | None = None) -> Command:
         Action.FUND: Movement.HOLD,
         Action.CLOSE_CUSTOMER: Movement.REFUND,
     }.get(action, Movement.RELEASE)
-    return Command(5, 7, action, movement, "deal:7:x:1", CommandState.PENDING, void_to, 0, NOW)
+    return Command(5, 7, action, movement, "deal:7:x:1", CommandState.PENDING, void_to, 0, None, NOW)
 
 
 S, A = Status, Action

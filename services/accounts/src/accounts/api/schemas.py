@@ -110,11 +110,12 @@ class OperationIn(Body):
     tenant_id: IdField
     currency: str
     legs: Annotated[list[LegIn], Field(max_length=10)]
+    request_id: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_.-]{1,64}$")] | None = None
 
     def to_domain(self) -> Operation:
         """Return the operation."""
         legs = tuple(Leg(leg.owner, int(leg.amount)) for leg in self.legs)
-        return Operation(self.key, self.kind, self.tenant_id, self.currency, legs)
+        return Operation(self.key, self.kind, self.tenant_id, self.currency, legs, self.request_id)
 
 
 class OperationsIn(Body):

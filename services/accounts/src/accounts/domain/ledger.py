@@ -68,6 +68,8 @@ class Operation:
     tenant_id: int
     currency: str
     legs: tuple[Leg, ...]
+    request_id: str | None = None
+    """The request that asked for it, for the events; no part of what the key stands for."""
 
     def fingerprint(self) -> bytes:
         """Return what the same key must always carry: a SHA-256 over all that moves money."""

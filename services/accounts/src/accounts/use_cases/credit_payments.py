@@ -13,18 +13,19 @@ from common.inbox import note
 CONSUMER = "credit_payment"
 
 
-def deposit(tenant_id: int, data: dict[str, object]) -> Operation:
+def deposit(event: Received) -> Operation:
     """Build the operation of a deposit; its key and body depend on the transfer, the user and the amount only."""
-    amount = int(str(data["amount_units"]))
+    data, amount = event.data, int(event.data["amount_units"])
     return Operation(
         key=str(data["operation_key"]),
         kind="deposit",
-        tenant_id=tenant_id,
+        tenant_id=event.tenant_id,
         currency=str(data["currency"]),
         legs=(
             Leg(f"external:{data['gateway_id']}", -amount),
             Leg(f"user:{data['user_id']}", amount),
         ),
+        request_id=event.request_id,
     )
 
 
@@ -37,7 +38,7 @@ async def credit_payments(database: Database, ledger: Ledger, events: Sequence[R
     Raises:
         CreditRefused: when the ledger refuses one; the others are posted, and each event is handed over again.
     """
-    operations = [deposit(event.tenant_id, event.data) for event in events]
+    operations = [deposit(event) for event in events]
     results = await ledger.post(operations)
     crash_point("credit.posted")
     for operation, result in zip(operations, results, strict=True):

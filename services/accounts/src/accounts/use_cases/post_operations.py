@@ -1,13 +1,6 @@
-"""Post operations to the ledger: those that wait are gathered and posted as one transaction.
+"""Post operations to the ledger: those that wait are gathered and posted as one transaction, with one flush."""
 
-While one batch is under way the next gathers, so an idle ledger answers at once and a busy one commits many
-postings with one flush. A caller who leaves never cancels the batch.
-"""
-
-import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from accounts.db import ledger
 from accounts.domain import events
@@ -17,9 +10,9 @@ from common import outbox
 from common.crash import crash_point
 from common.db import FAILURES, Database
 from common.errors import Unavailable
+from common.gather import Gatherer
 
 MAX_BATCH = 500
-MAX_WAITING = 10_000
 DECIDE_TRIES = 10
 
 
@@ -35,14 +28,6 @@ def check_kinds(caller: str, operations: Sequence[Operation]) -> None:
             raise KindForbidden(f"{caller} may not post operations of the kind {operation.kind!r}")
 
 
-@dataclass(slots=True)
-class _Waiting:
-    operations: Sequence[Operation]
-    answer: "asyncio.Future[list[Result]]" = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-
 class Ledger:
     """Posts operations; the outcomes are final before the caller hears of them.
 
@@ -54,8 +39,7 @@ class Ledger:
     def __init__(self, database: Database, on_commit: Callable[[], None]) -> None:
         self._database = database
         self._on_commit = on_commit
-        self._waiting: deque[_Waiting] = deque()
-        self._gatherer: asyncio.Task[None] | None = None
+        self._gatherer = Gatherer(self._post_batch, MAX_BATCH)
 
     async def post(self, operations: Sequence[Operation]) -> list[Result]:
         """Post 1 to 100 operations and return an outcome for each, in their order.
@@ -63,45 +47,16 @@ class Ledger:
         Raises:
             Unavailable: when the database failed: whether they were posted is not known; post them again.
         """
-        if len(self._waiting) >= MAX_WAITING:
-            raise Unavailable("too many postings wait; try the same again")
-        waiting = _Waiting(operations)
-        self._waiting.append(waiting)
-        if self._gatherer is None or self._gatherer.done():
-            self._gatherer = asyncio.create_task(self._gather())
-        return await asyncio.shield(waiting.answer)
+        return await self._gatherer.ask(operations)
 
-    async def _gather(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft()]
-            size = len(batch[0].operations)
-            while self._waiting and size + len(self._waiting[0].operations) <= MAX_BATCH:
-                batch.append(self._waiting.popleft())
-                size += len(batch[-1].operations)
-            await self._post_batch(batch)
-
-    async def _post_batch(self, batch: list[_Waiting]) -> None:
+    async def _post_batch(self, operations: Sequence[Operation]) -> list[Result]:
         try:
-            results = await post_operations(self._database, [o for waiting in batch for o in waiting.operations])
-        except Exception as error:
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(_as_answer(error))
-            return
+            results = await post_operations(self._database, operations)
+        except FAILURES as error:
+            raise Unavailable(f"the ledger's database failed ({type(error).__name__}); post again") from error
         crash_point("batch.committed")
         self._on_commit()
-        start = 0
-        for waiting in batch:
-            end = start + len(waiting.operations)
-            if not waiting.answer.done():
-                waiting.answer.set_result(results[start:end])
-            start = end
-
-
-def _as_answer(error: Exception) -> Exception:
-    if isinstance(error, FAILURES):
-        return Unavailable(f"the ledger's database failed ({type(error).__name__}); post again")
-    return error
+        return results
 
 
 async def post_operations(database: Database, operations: Sequence[Operation]) -> list[Result]:

@@ -89,6 +89,7 @@ def _operation(deal: Deal, command: Command) -> dict[str, Any]:
         "kind": command.movement.value,
         "tenant_id": deal.tenant_id,
         "currency": deal.currency,
+        "request_id": command.request_id,
         "legs": [
             {"owner": giver, "amount": str(-deal.price)},
             {"owner": taker, "amount": str(deal.price)},

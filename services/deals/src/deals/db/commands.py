@@ -7,17 +7,25 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from common.db import Connection, Row
+from common.ids import request_id
 from deals.domain.model import Action, Command, CommandState, Deal, Movement, NewCommand, Status
+from deals.domain.ports import Answer
 
-_COLUMNS = "id, deal_id, action, kind, key, state, void_to, tries, created_at"
+_COLUMNS = "id, deal_id, action, kind, key, state, void_to, tries, request_id, created_at"
 _INSERT = sa.text(
     f"""
-    INSERT INTO money_command (deal_id, action, kind, key, due_at, created_at)
-    VALUES (:deal_id, :action, :kind, :key, :due_at, :now) RETURNING {_COLUMNS}
+    INSERT INTO money_command (deal_id, action, kind, key, request_id, due_at, created_at)
+    SELECT n.deal_id, n.action, n.kind, n.key, CAST(:request_id AS text), :due_at, :now
+      FROM unnest(CAST(:deal_ids AS bigint[]), CAST(:actions AS text[]), CAST(:kinds AS text[]),
+                  CAST(:keys AS text[])) WITH ORDINALITY AS n (deal_id, action, kind, key, place)
+     ORDER BY n.place
+    RETURNING {_COLUMNS}
     """
 )
 _PENDING = sa.text(f"SELECT {_COLUMNS} FROM money_command WHERE deal_id = ANY(:deal_ids) AND state = 'pending'")
-_LOCK = sa.text(f"SELECT {_COLUMNS} FROM money_command WHERE id = :id AND state = 'pending' FOR UPDATE")
+_LOCK = sa.text(
+    f"SELECT {_COLUMNS} FROM money_command WHERE id = ANY(:ids) AND state = 'pending' ORDER BY id FOR UPDATE"
+)
 _CLAIM = sa.text(
     f"""
     UPDATE money_command SET tries = tries + 1, due_at = :now + CAST(:lease AS interval)
@@ -26,17 +34,28 @@ _CLAIM = sa.text(
     RETURNING {_COLUMNS}
     """
 )
-_POSTPONE = sa.text("UPDATE money_command SET due_at = :due_at WHERE id = ANY(:ids) AND state = 'pending'")
+_POSTPONE = sa.text(
+    """
+    UPDATE money_command SET due_at = :due_at
+     WHERE id IN (SELECT id FROM money_command WHERE id = ANY(:ids) AND state = 'pending' ORDER BY id FOR UPDATE)
+    """
+)
 _FINISH = sa.text(
     """
-    UPDATE money_command SET state = :state, reason = :reason, finished_at = :now WHERE id = :id
+    UPDATE money_command c SET state = n.state, reason = n.reason, finished_at = :now
+      FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:reasons AS text[]))
+           AS n (id, state, reason)
+     WHERE c.id = n.id
     """
 )
 _VOID = sa.text("UPDATE money_command SET void_to = :void_to, due_at = :now WHERE id = :id")
 _WANT_FUNDING = sa.text(
     """
     INSERT INTO funding AS f (tenant_id, customer_id, currency)
-    SELECT :tenant_id, :customer_id, :currency
+    SELECT DISTINCT n.tenant_id, n.customer_id, n.currency
+      FROM unnest(CAST(:tenant_ids AS bigint[]), CAST(:customer_ids AS bigint[]), CAST(:currencies AS text[]))
+           AS n (tenant_id, customer_id, currency)
+     ORDER BY 1, 2, 3
     ON CONFLICT (tenant_id, customer_id, currency) DO UPDATE SET wanted = f.wanted + 1
     """
 )
@@ -98,23 +117,25 @@ def _command(row: Row) -> Command:
         state=CommandState(r["state"]),
         void_to=Status(r["void_to"]) if r["void_to"] else None,
         tries=r["tries"],
+        request_id=r["request_id"],
         created_at=r["created_at"],
     )
 
 
 async def insert(
-    connection: Connection, deal: Deal, command: NewCommand, now: datetime, lease: timedelta
-) -> Command:
-    """Store a command, leased to the caller who will post it at once."""
+    connection: Connection, new: Sequence[tuple[Deal, NewCommand]], now: datetime, lease: timedelta
+) -> list[Command]:
+    """Store commands, leased to the caller who will post them at once."""
     values = {
-        "deal_id": deal.id,
-        "action": command.action.value,
-        "kind": command.movement.value,
-        "key": command.key,
+        "deal_ids": [deal.id for deal, _ in new],
+        "actions": [command.action.value for _, command in new],
+        "kinds": [command.movement.value for _, command in new],
+        "keys": [command.key for _, command in new],
+        "request_id": request_id(),
         "now": now,
         "due_at": now + lease,
     }
-    return _command(await connection.one(_INSERT, values))
+    return [_command(row) for row in await connection.execute(_INSERT, values)]
 
 
 async def pending(connection: Connection, deal_ids: Sequence[int]) -> dict[int, Command]:
@@ -123,10 +144,10 @@ async def pending(connection: Connection, deal_ids: Sequence[int]) -> dict[int, 
     return {command.deal_id: command for command in map(_command, rows)}
 
 
-async def lock_pending(connection: Connection, command_id: int) -> Command | None:
-    """Return a command, locked, if it is still pending: a late answer then changes nothing."""
-    row = await connection.first(_LOCK, {"id": command_id})
-    return None if row is None else _command(row)
+async def lock_pending(connection: Connection, ids: Sequence[int]) -> dict[int, Command]:
+    """Return those commands, locked, that are still pending: a late answer to the others changes nothing."""
+    rows = await connection.execute(_LOCK, {"ids": list(ids)})
+    return {command.id: command for command in map(_command, rows)}
 
 
 async def claim_due(connection: Connection, now: datetime, lease: timedelta, limit: int) -> list[Command]:
@@ -140,15 +161,14 @@ async def postpone(connection: Connection, ids: Sequence[int], due_at: datetime)
     await connection.execute(_POSTPONE, {"ids": list(ids), "due_at": due_at})
 
 
-async def finish(
-    connection: Connection,
-    command: Command,
-    state: CommandState,
-    reason: str | None,
-    now: datetime,
-) -> None:
-    """Record a command's final outcome; it is locked."""
-    values = {"id": command.id, "state": state.value, "reason": reason, "now": now}
+async def finish(connection: Connection, answered: Sequence[tuple[Command, Answer]], now: datetime) -> None:
+    """Record commands' final outcomes; they are locked."""
+    values = {
+        "ids": [command.id for command, _ in answered],
+        "states": [answer.outcome.value for _, answer in answered],
+        "reasons": [answer.reason for _, answer in answered],
+        "now": now,
+    }
     await connection.execute(_FINISH, values)
 
 
@@ -158,12 +178,12 @@ async def void(connection: Connection, command: Command, void_to: Status, now: d
     await connection.execute(_VOID, values)
 
 
-async def want_funding(connection: Connection, deal: Deal) -> None:
-    """Ask for a pass over the customer's waiting deals, whatever the present statuses are."""
+async def want_funding(connection: Connection, deals: Sequence[Deal]) -> None:
+    """Ask for a pass over the waiting deals of these deals' customers, whatever the present statuses are."""
     values = {
-        "tenant_id": deal.tenant_id,
-        "customer_id": deal.customer_id,
-        "currency": deal.currency,
+        "tenant_ids": [deal.tenant_id for deal in deals],
+        "customer_ids": [deal.customer_id for deal in deals],
+        "currencies": [deal.currency for deal in deals],
     }
     await connection.execute(_WANT_FUNDING, values)
 

@@ -26,14 +26,20 @@ _INSERT = sa.text(
 )
 _READ = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id = :id AND d.tenant_id = :tenant_id")
 _READ_MANY = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id = ANY(:ids)")
-_LOCK = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id = :id FOR NO KEY UPDATE")
+_LOCK = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.id = ANY(:ids) ORDER BY d.id FOR NO KEY UPDATE")
 _BY_CHAT = sa.text(f"SELECT {_COLUMNS} FROM deal d WHERE d.chat_id = :chat_id")
 _SAVE = sa.text(
     """
-    UPDATE deal SET status = :status, overdue_at = :overdue_at, dispute_title = :dispute_title,
-           dispute_description = :dispute_description, dispute_opened_at = :dispute_opened_at,
-           attempts = :attempts, version = :version, updated_at = :updated_at
-     WHERE id = :id
+    UPDATE deal d SET status = n.status, overdue_at = n.overdue_at, dispute_title = n.dispute_title,
+           dispute_description = n.dispute_description, dispute_opened_at = n.dispute_opened_at,
+           attempts = n.attempts, version = n.version, updated_at = n.updated_at
+      FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:overdue_ats AS timestamptz[]),
+                  CAST(:dispute_titles AS text[]), CAST(:dispute_descriptions AS text[]),
+                  CAST(:dispute_opened_ats AS timestamptz[]), CAST(:attempts AS int[]),
+                  CAST(:versions AS bigint[]), CAST(:updated_ats AS timestamptz[]))
+           AS n (id, status, overdue_at, dispute_title, dispute_description, dispute_opened_at, attempts, version,
+                 updated_at)
+     WHERE d.id = n.id
     """
 )
 _PAGE = sa.text(
@@ -148,10 +154,9 @@ async def read_many(connection: Connection, ids: Sequence[int]) -> dict[int, Dea
     return {deal.id: deal for deal in map(_deal, await connection.execute(_READ_MANY, {"ids": list(ids)}))}
 
 
-async def lock(connection: Connection, deal_id: int) -> Deal | None:
-    """Return a deal, locked until the transaction ends, or None."""
-    row = await connection.first(_LOCK, {"id": deal_id})
-    return None if row is None else _deal(row)
+async def lock(connection: Connection, ids: Sequence[int]) -> dict[int, Deal]:
+    """Return deals of any tenant by id, locked until the transaction ends; those that do not exist are absent."""
+    return {deal.id: deal for deal in map(_deal, await connection.execute(_LOCK, {"ids": list(ids)}))}
 
 
 async def by_chat(connection: Connection, chat_id: UUID) -> Deal | None:
@@ -160,19 +165,19 @@ async def by_chat(connection: Connection, chat_id: UUID) -> Deal | None:
     return None if row is None else _deal(row)
 
 
-async def save(connection: Connection, deal: Deal) -> None:
-    """Store a deal's new state; it is locked."""
-    dispute = deal.dispute
+async def save(connection: Connection, deals: Sequence[Deal]) -> None:
+    """Store the new state of deals, each named once; they are locked."""
+    disputes = [deal.dispute for deal in deals]
     values = {
-        "id": deal.id,
-        "status": deal.status.value,
-        "overdue_at": deal.overdue_at,
-        "dispute_title": dispute.title if dispute else None,
-        "dispute_description": dispute.description if dispute else None,
-        "dispute_opened_at": dispute.opened_at if dispute else None,
-        "attempts": deal.attempts,
-        "version": deal.version,
-        "updated_at": deal.updated_at,
+        "ids": [deal.id for deal in deals],
+        "statuses": [deal.status.value for deal in deals],
+        "overdue_ats": [deal.overdue_at for deal in deals],
+        "dispute_titles": [dispute.title if dispute else None for dispute in disputes],
+        "dispute_descriptions": [dispute.description if dispute else None for dispute in disputes],
+        "dispute_opened_ats": [dispute.opened_at if dispute else None for dispute in disputes],
+        "attempts": [deal.attempts for deal in deals],
+        "versions": [deal.version for deal in deals],
+        "updated_ats": [deal.updated_at for deal in deals],
     }
     await connection.execute(_SAVE, values)
 

@@ -1,6 +1,7 @@
 """The facts that deals tells: each transition, once."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from common.events import Event
@@ -21,9 +22,10 @@ _TYPES: Mapping[Status, str] = {
 }
 
 
-def status_reached(deal: Deal) -> Event:
-    """The deal has reached its present status."""
-    return _event(_TYPES[deal.status], deal, deal.updated_at)
+def status_reached(deal: Deal, asked_by: str | None = None) -> Event:
+    """The deal has reached its present status; `asked_by` is the request that led to it, if not this one."""
+    reached = _event(_TYPES[deal.status], deal, deal.updated_at)
+    return reached if asked_by is None else replace(reached, request_id=asked_by)
 
 
 def overdue(deal: Deal, now: datetime) -> Event:

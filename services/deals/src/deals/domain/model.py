@@ -132,4 +132,6 @@ class Command:
     state: CommandState
     void_to: Status | None
     tries: int
+    request_id: str | None
+    """The request that asked for it."""
     created_at: datetime

@@ -99,17 +99,19 @@ def _choose(page: list[Deal], balance: int) -> tuple[list[Deal], int]:
 
 async def _store(money: Money, chosen: list[Deal]) -> list[Command]:
     """Store a hold for each deal that still waits."""
-    now, stored = money.clock.now(), list[Command]()
+    now, needed = money.clock.now(), list[MoneyNeeded]()
+    ids = [deal.id for deal in chosen]
     async with money.database.transaction() as connection:
-        for chosen_deal in chosen:
-            deal = await deal_rows.lock(connection, chosen_deal.id)
-            assert deal is not None, "deals are never deleted"
-            pending = (await command_rows.pending(connection, [deal.id])).get(deal.id)
+        deals = await deal_rows.lock(connection, ids)
+        pending = await command_rows.pending(connection, ids)
+        for deal in deals.values():
             try:
-                transition = act(deal, pending, Action.FUND, now)
+                transition = act(deal, pending.get(deal.id), Action.FUND, now)
             except (IllegalTransition, ActionPending):
                 continue
             assert isinstance(transition, MoneyNeeded)
-            await deal_rows.save(connection, transition.deal)
-            stored.append(await command_rows.insert(connection, deal, transition.command, now, LEASE))
-    return stored
+            needed.append(transition)
+        if not needed:
+            return []
+        await deal_rows.save(connection, [n.deal for n in needed])
+        return await command_rows.insert(connection, [(n.deal, n.command) for n in needed], now, LEASE)

@@ -30,13 +30,12 @@ async def pass_deadlines(money: Money) -> int:
 
 
 async def _pass_deadline(connection: Connection, deal_id: int, now: datetime) -> None:
-    deal = await deals.lock(connection, deal_id)
-    assert deal is not None, "deals are never deleted"
+    deal = (await deals.lock(connection, [deal_id]))[deal_id]  # deals are never deleted
     if deal.status in UNFUNDED:
         await _expire(connection, deal, now)
     elif deal.status in HOLDING and deal.overdue_at is None:
         told = replace(deal, overdue_at=now, version=deal.version + 1)
-        await deals.save(connection, told)
+        await deals.save(connection, [told])
         await outbox.append(connection, [events.overdue(told, now)])
 
 
@@ -47,7 +46,7 @@ async def _expire(connection: Connection, deal: Deal, now: datetime) -> None:
     except ActionPending:  # a cancel voids the hold already
         return
     if isinstance(transition, Moved):
-        await deals.save(connection, transition.deal)
+        await deals.save(connection, [transition.deal])
         await outbox.append(connection, [events.status_reached(transition.deal)])
     elif isinstance(transition, VoidHold):
         assert pending is not None

@@ -44,7 +44,7 @@ async def perform_action(
     now = money.clock.now()
     about = Dispute(*dispute, opened_at=now) if dispute else None
     async with money.database.transaction() as connection:
-        deal = await deals.lock(connection, deal_id)
+        deal = (await deals.lock(connection, [deal_id])).get(deal_id)
         if deal is None or deal.tenant_id != tenant_id:
             raise DealNotFound(f"there is no deal {deal_id}")
         pending = (await commands.pending(connection, [deal_id])).get(deal_id)
@@ -57,12 +57,12 @@ async def perform_action(
             case InFlight():
                 return Performed(deal, pending, in_flight=True)
             case Moved(deal):
-                await deals.save(connection, deal)
+                await deals.save(connection, [deal])
                 await outbox.append(connection, [events.status_reached(deal)])
                 command = None
             case MoneyNeeded(deal, new):
-                await deals.save(connection, deal)
-                command = await commands.insert(connection, deal, new, now, LEASE)
+                await deals.save(connection, [deal])
+                (command,) = await commands.insert(connection, [(deal, new)], now, LEASE)
             case VoidHold(void_to):
                 assert pending is not None
                 await commands.void(connection, pending, void_to, now)

@@ -5,39 +5,38 @@ ever. A recorded outcome is final; a worker that slept meanwhile changes nothing
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
-from common import outbox
 from common.clock import Clock
 from common.crash import crash_point
 from common.db import Database
 from common.errors import Unavailable
-from common.logging import get_logger, report
+from common.gather import Gatherer
+from common.logging import get_logger
 from deals.db import commands as command_rows
 from deals.db import deals as deal_rows
-from deals.domain import events
-from deals.domain.model import Command, CommandState, Deal
+from deals.domain.model import Command, Deal
 from deals.domain.ports import Accounts, Answer
-from deals.domain.transitions import settle
+from deals.use_cases.record_outcomes import record_outcomes
 
 log = get_logger()
 
 LEASE = timedelta(seconds=20)
 """Longer than a call to accounts can take."""
 BATCH = 100
+CALLS_AT_ONCE = 10
+"""One, as long as accounts is quick: a call that hangs does not hold up the others."""
 BACKOFF_S = (0.5, 1, 2, 4, 8, 15)
 
 
-class MoneyAlarm(Exception):
-    """The ledger refused what the deal's status says must be possible: a person has to look."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Money:
     """What it takes to move money: the database, accounts, the clock, and whom to nudge.
 
-    `told` is called when events were stored, `wanted` when a funding pass was asked for.
+    `told` is called when events were stored, `wanted` when a funding pass was asked for. Commands that are to be
+    posted at the same time are gathered by `poster`.
     """
 
     database: Database
@@ -45,6 +44,11 @@ class Money:
     clock: Clock
     told: Callable[[], None]
     wanted: Callable[[], None]
+    poster: Gatherer[tuple[Deal, Command], Deal | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Gather for these very parts."""
+        self.poster = Gatherer(partial(_post, self), BATCH, CALLS_AT_ONCE)
 
 
 async def settle_due_commands(money: Money) -> int:
@@ -65,30 +69,31 @@ async def post_commands(
     Args:
         known: the commands' deals by id, where the caller has them; they are read otherwise.
     """
-    settled: dict[int, Deal | None] = {}
     to_post = [c for c in claimed if c.void_to is None]
-    answers = await _post(money, to_post, known) if to_post else []
-    answered = list(zip(to_post, answers, strict=True))
-    answered += [(c, await _void(money, c)) for c in claimed if c.void_to is not None]
-    crash_point("commands.answered")
-    for command, answer in answered:
-        settled[command.id] = None if answer is None else await record(money, command, answer)
-    unknown = [command for command, answer in answered if answer is None]
-    if unknown:
-        await _postpone(money, unknown)
-        crash_point("commands.postponed")
+    if (
+        to_post and known is None
+    ):  # what is posted of a deal never changes: no locks, and an older reading is as good
+        async with money.database.reading() as connection:
+            known = await deal_rows.read_many(connection, [c.deal_id for c in to_post])
+    posted = await money.poster.ask([((known or {})[c.deal_id], c) for c in to_post]) if to_post else []
+    settled = {command.id: deal for command, deal in zip(to_post, posted, strict=True)}
+    to_void = [c for c in claimed if c.void_to is not None]
+    if to_void:
+        settled |= await _record(money, [(c, await _void(money, c)) for c in to_void])
     return [settled[command.id] for command in claimed]
 
 
-async def _post(money: Money, to_post: Sequence[Command], known: Mapping[int, Deal] | None) -> list[Answer | None]:
-    if known is None:  # what is posted of a deal never changes: no locks, and an older reading is as good
-        async with money.database.reading() as connection:
-            known = await deal_rows.read_many(connection, [c.deal_id for c in to_post])
+async def _post(money: Money, postings: Sequence[tuple[Deal, Command]]) -> list[Deal | None]:
+    """Post what was gathered in one call and record it in one transaction."""
+    answers: Sequence[Answer | None]
     try:
-        return await money.accounts.post([(known[c.deal_id], c) for c in to_post])
+        answers = await money.accounts.post(postings)
     except Unavailable as error:
-        log.warning("command.outcome_unknown", keys=[c.key for c in to_post], error=error.detail)
-        return [None] * len(to_post)
+        log.warning("command.outcome_unknown", keys=[c.key for _, c in postings], error=error.detail)
+        answers = [None] * len(postings)
+    commands = [command for _, command in postings]
+    settled = await _record(money, list(zip(commands, answers, strict=True)))
+    return [settled[command.id] for command in commands]
 
 
 async def _void(money: Money, command: Command) -> Answer | None:
@@ -99,49 +104,27 @@ async def _void(money: Money, command: Command) -> Answer | None:
         return None
 
 
+async def _record(money: Money, answered: Sequence[tuple[Command, Answer | None]]) -> dict[int, Deal | None]:
+    """Record what is known, and let the rest be tried again later; return each command's deal, if it is known."""
+    crash_point("commands.answered")
+    settled: dict[int, Deal | None] = {command.id: None for command, _ in answered}
+    final = [(command, answer) for command, answer in answered if answer is not None]
+    if final:
+        recorded = await record_outcomes(money.database, final, money.clock.now())
+        settled |= recorded.deals
+        money.told()
+        if recorded.fund_again:
+            money.wanted()
+    unknown = [command for command, _ in answered if settled[command.id] is None]
+    if unknown:
+        await _postpone(money, unknown)
+        crash_point("commands.postponed")
+    return settled
+
+
 async def _postpone(money: Money, unknown: Sequence[Command]) -> None:
     tries = max(command.tries for command in unknown)
     pause = timedelta(seconds=BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
     async with money.database.transaction() as connection:
         due_at = money.clock.now() + pause
         await command_rows.postpone(connection, [c.id for c in unknown], due_at)
-
-
-async def record(money: Money, command: Command, answer: Answer) -> Deal | None:
-    """Record a command's outcome under the deal's lock, with the new status and its event.
-
-    Returns:
-        The deal as it is afterwards; None when there is no such deal.
-    """
-    now = money.clock.now()
-    async with money.database.transaction() as connection:
-        deal = await deal_rows.lock(connection, command.deal_id)
-        current = await command_rows.lock_pending(connection, command.id)
-        if deal is None or current is None:
-            return deal
-        settled = settle(deal, current, answer.outcome, now)
-        await command_rows.finish(connection, current, answer.outcome, answer.reason, now)
-        if settled.changed:
-            await deal_rows.save(connection, settled.deal)
-            await outbox.append(connection, [events.status_reached(settled.deal)])
-        if settled.fund_again:
-            await command_rows.want_funding(connection, settled.deal)
-    crash_point("command.recorded")
-    log.info(
-        "command.settled",
-        key=command.key,
-        outcome=answer.outcome.value,
-        reason=answer.reason,
-        status=settled.deal.status.value,
-    )
-    _tell(money, answer.outcome, settled.alarm, fund_again=settled.fund_again)
-    return settled.deal
-
-
-def _tell(money: Money, outcome: CommandState, alarm: str | None, *, fund_again: bool) -> None:
-    money.told()
-    if fund_again:
-        money.wanted()
-    if alarm is not None:
-        log.error("command.alarm", alarm=alarm, outcome=outcome.value)
-        report(MoneyAlarm(alarm))
