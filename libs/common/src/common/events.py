@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from common.ids import new_uuid, request_id
+from common.ids import request_id, uuid_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,12 @@ class Event:
     occurred_at: datetime
     data: dict[str, Any]
     version: int = 1
-    id: UUID = field(default_factory=new_uuid)
     request_id: str | None = field(default_factory=request_id)
+    id: UUID = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Give it an id of its own."""
+        object.__setattr__(self, "id", uuid_of(self.occurred_at))
 
     def envelope(self) -> dict[str, Any]:
         """Return the JSON that consumers read (contracts/events)."""

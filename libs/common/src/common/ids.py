@@ -3,6 +3,7 @@
 import contextvars
 import re
 import uuid
+from datetime import datetime
 
 MAX_ID = 2**63 - 1
 """The largest id: PostgreSQL's bigint."""
@@ -14,6 +15,12 @@ _current: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_i
 def new_uuid() -> uuid.UUID:
     """Return a random identifier: 122 bits from the system's source, so it can't be guessed."""
     return uuid.uuid4()
+
+
+def uuid_of(moment: datetime) -> uuid.UUID:
+    """Return a new UUID of version 7: it begins with the moment, so that an index of many grows at its end."""
+    milliseconds, random = int(moment.timestamp() * 1000), uuid.uuid4().int
+    return uuid.UUID(int=milliseconds << 80 | 7 << 76 | random & (1 << 76) - 1)
 
 
 def bind_request_id(given: str | None) -> str:

@@ -23,7 +23,7 @@ from common.logging import get_logger, report
 
 log = get_logger()
 
-BATCH = 200
+BATCH = 500
 POLL_S = 0.2
 IDLE_SESSION_MS = 10_000
 """PostgreSQL ends the session, and with it the lock, of a relay that was silent for so long: it was stopped."""
@@ -177,6 +177,7 @@ class Relay:
         settings = SERVER_SETTINGS | {
             "application_name": f"{self._service}-relay",
             "idle_session_timeout": str(IDLE_SESSION_MS),
+            "enable_seqscan": "off",  # statistics never know how few rows of the outbox are unpublished
         }
         connection = await asyncpg.connect(self._url, timeout=5, command_timeout=15, server_settings=settings)
         try:

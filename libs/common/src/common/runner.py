@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
@@ -15,6 +16,8 @@ from common.settings import ServiceSettings
 log = get_logger()
 
 DRAIN_S = 5
+GARBAGE_AFTER = (20_000, 10, 10)
+"""Objects, then collections of the younger generation, until the next one: batches make many at a time."""
 
 Work = Callable[[], Awaitable[None]]
 Serving = Callable[[asyncio.Event], Awaitable[None]]
@@ -69,6 +72,8 @@ async def run_until_signal(serving: Serving, background: Sequence[Work]) -> None
     Raises:
         BaseExceptionGroup: when one of them fails or ends: the process must end, to be started again.
     """
+    gc.freeze()  # what is loaded by now lives as long as the process
+    gc.set_threshold(*GARBAGE_AFTER)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

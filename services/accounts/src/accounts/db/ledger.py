@@ -31,11 +31,11 @@ _CREATE_ACCOUNTS = sa.text(
     SELECT w.tenant_id, w.owner, w.currency
       FROM unnest(CAST(:tenants AS bigint[]), CAST(:owners AS text[]), CAST(:currencies AS text[]),
                   CAST(:users AS bigint[])) AS w (tenant_id, owner, currency, user_id)
+      JOIN tenant t ON t.id = w.tenant_id
+      LEFT JOIN app_user u ON u.id = w.user_id AND u.tenant_id = w.tenant_id
      WHERE NOT EXISTS (SELECT FROM account a WHERE a.tenant_id = w.tenant_id AND a.owner = w.owner
                           AND a.currency = w.currency)
-       AND (w.user_id IS NULL OR EXISTS (SELECT FROM app_user u WHERE u.id = w.user_id
-                                            AND u.tenant_id = w.tenant_id))
-       AND EXISTS (SELECT FROM tenant t WHERE t.id = w.tenant_id)
+       AND (w.user_id IS NULL OR u.id IS NOT NULL)
      ORDER BY 2, 3, 1
     ON CONFLICT DO NOTHING
     """
@@ -155,11 +155,11 @@ def _operations(decision: Decision) -> dict[str, list[Any]]:
     fresh = decision.fresh
     return {
         "keys": [o.key for o, _ in fresh],
-        "fingerprints": [o.fingerprint() for o, _ in fresh],
+        "fingerprints": [s.fingerprint for _, s in fresh],
         "kinds": [o.kind for o, _ in fresh],
         "tenants": [o.tenant_id for o, _ in fresh],
-        "outcomes": [r.outcome.value for _, r in fresh],
-        "reasons": [r.reason for _, r in fresh],
+        "outcomes": [s.outcome.value for _, s in fresh],
+        "reasons": [s.reason for _, s in fresh],
     }
 
 

@@ -1,11 +1,11 @@
 """The facts that accounts tells."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from accounts.domain.ledger import Entry, Operation
 from accounts.domain.users import User
 from common.events import Event
+from common.ids import request_id
 
 
 def user_upserted(user: User) -> Event:
@@ -23,7 +23,7 @@ def user_upserted(user: User) -> Event:
 def balance_changed(operation: Operation, entry: Entry, now: datetime) -> Event:
     """A user's balance went up (`balance.credited`) or down (`balance.debited`)."""
     assert entry.seq is not None
-    told = Event(
+    return Event(
         type="balance.credited" if entry.amount > 0 else "balance.debited",
         aggregate=f"{entry.account.owner}:{entry.account.currency}",
         aggregate_version=entry.seq,
@@ -37,8 +37,8 @@ def balance_changed(operation: Operation, entry: Entry, now: datetime) -> Event:
             "operation_key": operation.key,
             "kind": operation.kind,
         },
+        request_id=operation.request_id or request_id(),
     )
-    return told if operation.request_id is None else replace(told, request_id=operation.request_id)
 
 
 def api_key_revoked(tenant_id: int, key_id: int, now: datetime) -> Event:

@@ -7,7 +7,7 @@ Amounts are whole smallest units. An operation's legs sum to zero in one currenc
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 MAX_ID = 2**63 - 1
@@ -146,7 +146,7 @@ class Decision:
     """What to answer and what to write for a batch of operations."""
 
     results: list[Result] = field(default_factory=list)
-    fresh: list[tuple[Operation, Result]] = field(default_factory=list)
+    fresh: list[tuple[Operation, Stored]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     changed: dict[int, Account] = field(default_factory=dict)
 
@@ -171,9 +171,8 @@ def decide(operations: Sequence[Operation], accounts: Accounts, stored: Mapping[
         if result is None:
             result = _decide_one(operation, accounts, decision)
             if result.outcome is not Outcome.INVALID:
-                decision.fresh.append((operation, result))
-                fingerprint = operation.fingerprint()
-                known[operation.key] = Stored(fingerprint, result.outcome, result.reason)
+                known[operation.key] = Stored(operation.fingerprint(), result.outcome, result.reason)
+                decision.fresh.append((operation, known[operation.key]))
         decision.results.append(result)
     return decision
 
@@ -221,6 +220,7 @@ def _refusal(account: Account, leg: Leg) -> str | None:
 def _apply(key: str, account: Account, leg: Leg, decision: Decision) -> Entry:
     if leg.kind not in MATERIALISED:
         return Entry(key, account, leg.amount, None, None)
-    after = replace(account, balance=account.balance + leg.amount, seq=account.seq + 1)
+    balance, seq = account.balance + leg.amount, account.seq + 1
+    after = Account(account.id, account.tenant_id, account.owner, account.currency, balance, seq)
     decision.changed[account.id] = after
     return Entry(key, after, leg.amount, after.seq, after.balance)

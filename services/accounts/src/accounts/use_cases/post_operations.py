@@ -76,7 +76,7 @@ async def _post_once(database: Database, operations: Sequence[Operation]) -> lis
         stored = await ledger.stored(connection, [o.key for o in well_formed])
         decision = decide(operations, accounts, stored)
         stored_at = await ledger.write(connection, decision)
-        by_key = {o.key: o for o, r in decision.fresh if r.outcome is Outcome.APPLIED}
+        by_key = {o.key: o for o, kept in decision.fresh if kept.outcome is Outcome.APPLIED}
         told = [e for e in decision.entries if e.account.owner.startswith("user:")]
         await outbox.append(connection, [events.balance_changed(by_key[e.key], e, stored_at[e.key]) for e in told])
     return decision.results

@@ -1,10 +1,10 @@
 """The facts that deals tells: each transition, once."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from common.events import Event
+from common.ids import request_id
 from deals.domain.model import Deal, Status
 
 _TYPES: Mapping[Status, str] = {
@@ -24,8 +24,7 @@ _TYPES: Mapping[Status, str] = {
 
 def status_reached(deal: Deal, asked_by: str | None = None) -> Event:
     """The deal has reached its present status; `asked_by` is the request that led to it, if not this one."""
-    reached = _event(_TYPES[deal.status], deal, deal.updated_at)
-    return reached if asked_by is None else replace(reached, request_id=asked_by)
+    return _event(_TYPES[deal.status], deal, deal.updated_at, asked_by)
 
 
 def overdue(deal: Deal, now: datetime) -> Event:
@@ -33,7 +32,7 @@ def overdue(deal: Deal, now: datetime) -> Event:
     return _event("deal.overdue", deal, now)
 
 
-def _event(kind: str, deal: Deal, at: datetime) -> Event:
+def _event(kind: str, deal: Deal, at: datetime, asked_by: str | None = None) -> Event:
     return Event(
         type=kind,
         aggregate=f"deal:{deal.id}",
@@ -49,4 +48,5 @@ def _event(kind: str, deal: Deal, at: datetime) -> Event:
             "currency": deal.currency,
             "price_units": str(deal.price),
         },
+        request_id=asked_by or request_id(),
     )
