@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from payments.use_cases import check_payments as checks
+from payments.use_cases import sweep_wallet
 from payments.use_cases.check_invariants import check_invariants
 from payments.use_cases.check_payments import check_payments
 from payments.use_cases.record_applied import record_applied
@@ -73,3 +74,32 @@ async def test_two_scanners_and_two_checks_credit_and_sweep_once(
     await play(rounds, one, at_once=1)
     assert (await check_invariants(till.parts))["ok"]
     await till.stage.prove()
+
+
+@sizes(3)
+async def test_workers_whose_leases_have_lapsed_send_each_step_once(
+    till: Till, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_wallet, "LEASE", timedelta())  # as if each slept through its own
+    sent = "SELECT o.purpose, o.state FROM outgoing o JOIN sweep s ON s.id = o.sweep_id JOIN wallet w"
+    sent += " ON w.id = s.wallet_id WHERE w.address = :address ORDER BY o.id"
+
+    async def one(round_: Round) -> None:
+        user = await till.stage.house.user(next(till.stage.numbers))
+        paid = await till.paid(user, UNITS)
+        await till.settle()
+        await hear(till, paid)
+        for _ in range(STEPS):
+            check = partial(check_payments, till.parts, AT_ONCE)
+            await round_.race(check, check, check)
+            await till.settle()
+        await advance_sweeps(till.parts, till.gateway, AT_ONCE)
+        await checks.finish_payments(till.parts, till.gateway)
+        assert await till.stage.rows("payments", sent, address=paid.address) == [
+            ("fuel", "succeeded"),
+            ("transfer", "succeeded"),
+        ]
+        await assert_finished(till, paid)
+
+    await play(rounds, one, at_once=1)
+    assert (await check_invariants(till.parts))["ok"]

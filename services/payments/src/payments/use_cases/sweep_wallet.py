@@ -128,7 +128,9 @@ async def _begin_step(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
         else:
             signed = parts.signer.sweep(sweep, amount, fuel.fee_limit, reference, moment)
         try:
-            await _store(parts, gateway, sweep, signed, Step.FUELING if missing else Step.TRANSFERRING, amount)
+            step = Step.FUELING if missing else Step.TRANSFERRING
+            if not await _store(parts, gateway, sweep, signed, step, amount):
+                return
             break
         except TxidTaken:  # an equal transfer of this millisecond: the timestamp tells them apart
             if later == TIMESTAMP_TRIES - 1:
@@ -139,15 +141,18 @@ async def _begin_step(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
     log.info("sweep.sent", sweep_id=sweep.id, txid=signed.txid, fuel_sun=missing, node=words)
 
 
-async def _store(parts: Payments, gateway: Gateway, sweep: Sweep, signed: Signed, step: Step, amount: int) -> None:
+async def _store(parts: Payments, gateway: Gateway, sweep: Sweep, signed: Signed, step: Step, amount: int) -> bool:
+    """Store what will be sent; False when another process, whose lease this is now, has done so."""
     now = parts.clock.now()
     purpose = "fuel" if step is Step.FUELING else "transfer"
     async with parts.database.transaction() as connection:
         current = await sweeps.lock(connection, sweep.id)
         if current.step is not Step.PLANNED:
-            raise SweepStuck(f"sweep {sweep.id} was advanced by another process")
+            log.info("sweep.overtaken", sweep_id=sweep.id, step=current.step.value)
+            return False
         await sweeps.store_outgoing(connection, sweep, purpose, gateway.info.network, signed, now)
         await sweeps.set_step(connection, sweep, step, amount, now)
+    return True
 
 
 async def _send_again(parts: Payments, gateway: Gateway, outgoing: Outgoing) -> None:
