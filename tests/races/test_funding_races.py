@@ -5,10 +5,15 @@ Nothing here calls the periodic request for all passes: only what the events and
 
 import asyncio
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import pytest
+
 from accounts.use_cases import manage_keys
+from deals.use_cases import fund_waiting_deals as funding
+from deals.use_cases.fund_waiting_deals import fund_waiting_deals
 from deals.use_cases.settle_commands import settle_due_commands
 from support.house import USDT
 from support.racing import PRICE, Case, Stage
@@ -203,4 +208,31 @@ async def test_confirmations_beside_foreign_debits_hold_what_the_balance_allows(
         assert await stage.units(first.customer) == (afford - funded) * PRICE * USDT
 
     await play(rounds, one, at_once=3)
+    await stage.prove()
+
+
+@sizes(5)
+async def test_passes_whose_leases_have_lapsed_hold_what_the_balance_allows(
+    stage: Stage, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(funding, "PASS_LEASE", timedelta())  # as if each slept through its own
+
+    async def one(round_: Round) -> None:
+        wanted, afford = 6, round_.random.randint(1, 5)
+        first = await stage.case()
+        others = [await stage.house.deal(first.customer, first.performer, PRICE) for _ in range(wanted - 1)]
+        cases = [first, *(replace(first, deal_id=deal["deal_id"]) for deal in others)]
+        for case in cases:
+            assert await stage.act(case, "confirm") == 200
+        await stage.fund_when_asked()
+        await stage.credit(first.customer, PRICE * afford)
+        await stage.hear_credits(first.customer)
+        await round_.race(*[partial(fund_waiting_deals, stage.house.money)] * 4)
+        await stage.work()
+        await stage.fund_when_asked()
+        found = sorted([await stage.status(case) for case in cases])
+        assert found == ["confirmed"] * afford + ["waiting_for_payment"] * (wanted - afford)
+        assert await stage.units(first.customer) == 0
+
+    await play(rounds, one, at_once=1)
     await stage.prove()

@@ -109,8 +109,8 @@ async def _store(money: Money, chosen: list[Deal]) -> list[Command]:
                 transition = act(deal, pending.get(deal.id), Action.FUND, now)
             except (IllegalTransition, ActionPending):
                 continue
-            assert isinstance(transition, MoneyNeeded)
-            needed.append(transition)
+            if isinstance(transition, MoneyNeeded):  # otherwise another pass has it in flight
+                needed.append(transition)
         if not needed:
             return []
         await deal_rows.save(connection, [n.deal for n in needed])
