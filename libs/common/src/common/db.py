@@ -52,6 +52,12 @@ MISTAKES = (
 )
 """What PostgreSQL says of a statement of ours that is wrong: a bug, never a reason to try again."""
 
+
+def away(error: Exception) -> bool:
+    """Tell whether an error says that the database is away, not that a statement or a rule of ours is wrong."""
+    return isinstance(error, FAILURES) and not isinstance(error, MISTAKES)
+
+
 UniqueViolation = asyncpg.UniqueViolationError
 """A value that must be there once is there already; its text names the constraint."""
 

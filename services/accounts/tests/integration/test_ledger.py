@@ -253,3 +253,27 @@ async def test_time_never_goes_back_while_the_sequence_of_an_account_grows(house
 def deposit(key: str, user: int) -> dict[str, Any]:
     legs = [{"owner": "external:test", "amount": str(-USDT)}, {"owner": f"user:{user}", "amount": str(USDT)}]
     return {"key": key, "kind": "deposit", "tenant_id": 1, "currency": "USDT", "legs": legs}
+
+
+async def test_an_operation_that_a_constraint_refuses_holds_up_no_other(house: House) -> None:
+    alice, bob = await house.user(1), await house.user(2)
+    owner = await asyncpg.connect(house.databases.owner_url("accounts"))
+    try:
+        await owner.execute(
+            "ALTER TABLE operation ADD CONSTRAINT odd CHECK (key <> 'odd')"
+        )  # as a bug of ours would
+        keys = ["a", "b", "odd", "c"]
+        together = await post(house, *(deposit(key, alice) for key in keys), caller="payments")
+        beside = await asyncio.gather(
+            *(post(house, deposit(key, bob), caller="payments") for key in ("odd", "d", "e", "f"))
+        )
+    finally:
+        await owner.execute("ALTER TABLE operation DROP CONSTRAINT odd")
+        await owner.close()
+
+    applied, refused = ("applied", None), ("invalid", "refused_by_the_database")
+    assert together == [applied, applied, refused, applied]
+    assert beside == [[refused], [applied], [applied], [applied]]
+    assert (await house.balance(alice), await house.balance(bob)) == ("3.000000", "3.000000")
+    (later,) = await post(house, deposit("odd", alice), caller="payments")
+    assert later == applied

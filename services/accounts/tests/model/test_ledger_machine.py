@@ -54,7 +54,10 @@ FLAWS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An operation before the example's ids are known. `key` and `amount` below zero pick what is free or fits."""
+    """An operation before the example's ids are known.
+
+    A `key` below zero picks a new one; an `amount` of -1 picks what fits just so, of -2 one unit more.
+    """
 
     kind: str
     user: int
@@ -72,7 +75,7 @@ def drafts(*kinds: str, sound: bool = False) -> st.SearchStrategy[Draft]:
         kind=st.sampled_from(kinds),
         user=st.integers(-1, 3) if not sound else st.integers(0, 3),
         deal=st.integers(0, DEALS - 1),
-        amount=st.one_of(st.just(-1), st.integers(1, 30), st.sampled_from([10**30 - 1, 10**18])),
+        amount=st.one_of(st.sampled_from([-1, -1, -2]), st.integers(1, 30), st.sampled_from([10**30 - 1, 10**18])),
         key=st.one_of(st.just(-1), st.just(-1), st.integers(0, 5)),
         tenant=st.sampled_from([0, 0, 0, 0, 1]) if not sound else st.just(0),
         flaw=st.one_of(st.none(), st.none(), st.none(), st.sampled_from(sorted(FLAWS)))
@@ -112,7 +115,7 @@ class LedgerMachine(Machine):
         amount = draft.amount
         if amount < 0:
             fits = f"user:{user}" if draft.kind == "hold" else owner
-            amount = self.model.balance((fits, "USDT")) or 5
+            amount = (self.model.balance((fits, "USDT")) or 5) + (draft.amount == -2)
         change = {"scale": 1, "extra": 0, "legs": 2, "user": f"user:{user}", **FLAWS.get(draft.flaw or "", {})}
         amount = change.get("amount", amount) * change["scale"]
         sides = {"user": change["user"], "deal": owner, "external": "external:tron_usdt"}

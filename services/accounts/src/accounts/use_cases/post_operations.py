@@ -8,9 +8,12 @@ from accounts.domain.errors import KindForbidden
 from accounts.domain.ledger import KINDS_BY_CALLER, Operation, Outcome, Result, decide
 from common import outbox
 from common.crash import crash_point
-from common.db import FAILURES, Database
+from common.db import Database, away
 from common.errors import Unavailable
 from common.gather import Gatherer
+from common.logging import get_logger, report
+
+log = get_logger()
 
 MAX_BATCH = 500
 DECIDE_TRIES = 10
@@ -50,10 +53,17 @@ class Ledger:
         return await self._gatherer.ask(operations)
 
     async def _post_batch(self, operations: Sequence[Operation]) -> list[Result]:
+        """Post what was gathered; what the database's own rules refuse, each by itself: it holds up no other."""
         try:
             results = await post_operations(self._database, operations)
-        except FAILURES as error:
-            raise Unavailable(f"the ledger's database failed ({type(error).__name__}); post again") from error
+        except Exception as error:
+            if away(error):
+                raise Unavailable(f"the ledger's database failed ({type(error).__name__}); post again") from error
+            log.error("ledger.batch_refused", keys=[o.key for o in operations], error=repr(error))
+            report(error)
+            if len(operations) == 1:
+                return [Result(operations[0].key, Outcome.INVALID, "refused_by_the_database")]
+            return [result for operation in operations for result in await self._post_batch([operation])]
         crash_point("batch.committed")
         self._on_commit()
         return results

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from common import outbox
 from common.crash import crash_point
-from common.db import FAILURES, MISTAKES, Database
+from common.db import Database, away
 from common.logging import get_logger, report
 from deals.db import commands as command_rows
 from deals.db import deals as deal_rows
@@ -41,7 +41,7 @@ async def record_outcomes(database: Database, answered: Sequence[Answered], now:
     try:
         return await _record(database, answered, now)
     except Exception as error:
-        if isinstance(error, FAILURES) and not isinstance(error, MISTAKES):
+        if away(error):
             raise
         log.error("commands.not_recorded", keys=[c.key for c, _ in answered], error=repr(error))
         report(error)
