@@ -166,10 +166,11 @@ class LedgerMachine(Machine):
         user=st.integers(0, 3),
         deal=st.integers(0, DEALS - 1),
         way=st.sampled_from(["release", "refund"]),
+        amount=st.sampled_from([-1, -2]),
     )
-    def a_deal_is_played(self, user: int, deal: int, way: str) -> None:
-        """A hold of all that the user has and its end, in one batch."""
-        hold = self.operation(Draft("hold", user, deal, -1, -1, 0, None))
+    def a_deal_is_played(self, user: int, deal: int, way: str, amount: int) -> None:
+        """A hold of all that the user has, or of one unit more, and its end, in one batch."""
+        hold = self.operation(Draft("hold", user, deal, amount, -1, 0, None))
         end = self.operation(Draft(way, user, deal, int(hold["legs"][1]["amount"]), -1, 0, None))
         self.post("deals", [hold, end])
 
