@@ -10,10 +10,18 @@ from tron_sandbox.chain import Block, Chain, Refused
 from tron_sandbox.evm import Execution
 from tron_sandbox.executor import ContractError, logs_json
 from tron_sandbox.protocol import Json, ProtocolError, Tx
-from tron_sandbox.world import FREE_BANDWIDTH, Account
+from tron_sandbox.staking import MOST_LOCK_BLOCKS, MOST_UNSTAKED, NAMES, UNSTAKE_MS, lendable
+from tron_sandbox.world import (
+    BANDWIDTH,
+    ENERGY,
+    FREE_BANDWIDTH,
+    TOTAL_LIMITS,
+    TOTAL_WEIGHTS,
+    WINDOW_MS,
+    Account,
+    used_at,
+)
 
-TOTAL_NET_LIMIT = 43_200_000_000
-TOTAL_ENERGY_LIMIT = 180_000_000_000
 DEFAULT_EXPIRATION_MS = 60_000
 
 Answer = Json | list[Json]
@@ -187,11 +195,45 @@ def get_account(view: View, body: Json) -> Answer:
                 "keys": keys,
             }
         ],
-        "frozenV2": [{}, {"type": "ENERGY"}, {"type": "TRON_POWER"}],
+        **_staked(account, view.chain.clock_ms),
     }
     if not account.balance:
         del found["balance"]
     return found
+
+
+def _staked(account: Account, now_ms: int) -> Json:
+    """Return what java-tron's JSON of an account says about its stakes; zeros are left out."""
+    net, energy = account.stakes
+    found: Json = {
+        "frozenV2": [
+            _without_zeros({"amount": net.frozen}),
+            {"type": "ENERGY", **_without_zeros({"amount": energy.frozen})},
+            {"type": "TRON_POWER"},
+        ],
+        "unfrozenV2": [
+            {
+                **({"type": "ENERGY"} if one.resource == ENERGY else {}),
+                "unfreeze_amount": one.sun,
+                "unfreeze_expire_time": one.due_ms,
+            }
+            for one in account.unstaked
+        ],
+        "delegated_frozenV2_balance_for_bandwidth": net.delegated,
+        "acquired_delegated_frozenV2_balance_for_bandwidth": net.acquired,
+        "account_resource": _without_zeros(
+            {
+                "energy_usage": used_at(energy.used, energy.used_ms, now_ms),
+                "delegated_frozenV2_balance_for_energy": energy.delegated,
+                "acquired_delegated_frozenV2_balance_for_energy": energy.acquired,
+            }
+        ),
+    }
+    return _without_zeros(found)
+
+
+def _without_zeros(found: Json) -> Json:
+    return {key: value for key, value in found.items() if value}
 
 
 def get_account_resource(view: View, body: Json) -> Answer:
@@ -199,11 +241,13 @@ def get_account_resource(view: View, body: Json) -> Answer:
     account = view.chain.world.get(addresses.from_text(body.get("address")))
     if account is None:
         return {}
-    found = _net(view, account)
-    return found | {
-        "TotalEnergyLimit": TOTAL_ENERGY_LIMIT,
-        "TotalEnergyWeight": 19_000_000_000,
-        "tronPowerUsed": 0,
+    energy, now = account.stakes[ENERGY], view.chain.clock_ms
+    of_energy = {"EnergyUsed": used_at(energy.used, energy.used_ms, now), "EnergyLimit": energy.limit(ENERGY)}
+    return {
+        **_net(view, account),
+        **_without_zeros(of_energy),
+        "TotalEnergyLimit": TOTAL_LIMITS[ENERGY],
+        "TotalEnergyWeight": TOTAL_WEIGHTS[ENERGY],
     }
 
 
@@ -214,13 +258,16 @@ def get_account_net(view: View, body: Json) -> Answer:
 
 
 def _net(view: View, account: Account) -> Json:
-    used = account.bandwidth_used(view.chain.head.timestamp)
-    return {
-        **({"freeNetUsed": used} if used else {}),
+    net, now = account.stakes[BANDWIDTH], view.chain.clock_ms
+    found = {
+        "freeNetUsed": account.bandwidth_used(now),
         "freeNetLimit": FREE_BANDWIDTH,
-        "TotalNetLimit": TOTAL_NET_LIMIT,
-        "TotalNetWeight": 27_000_000_000,
+        "NetUsed": used_at(net.used, net.used_ms, now),
+        "NetLimit": net.limit(BANDWIDTH),
+        "TotalNetLimit": TOTAL_LIMITS[BANDWIDTH],
+        "TotalNetWeight": TOTAL_WEIGHTS[BANDWIDTH],
     }
+    return _without_zeros(found)
 
 
 def get_chain_parameters(view: View, _: Json) -> Answer:
@@ -235,7 +282,10 @@ def get_chain_parameters(view: View, _: Json) -> Answer:
         "getMemoFee": p.memo_fee,
         "getMaxFeeLimit": p.max_fee_limit,
         "getFreeNetLimit": FREE_BANDWIDTH,
-        "getTotalEnergyCurrentLimit": TOTAL_ENERGY_LIMIT,
+        "getTotalEnergyCurrentLimit": TOTAL_LIMITS[ENERGY],
+        "getTotalNetLimit": TOTAL_LIMITS[BANDWIDTH],
+        "getUnfreezeDelayDays": UNSTAKE_MS // WINDOW_MS,
+        "getMaxDelegateLockPeriod": MOST_LOCK_BLOCKS,
         "getAllowDynamicEnergy": 0,
     }
     return {"chainParameter": [{"key": key, "value": value} for key, value in values.items()]}
@@ -272,13 +322,87 @@ def _build(view: View, kind: str, value: Json, **raw: Any) -> Tx:
 def create_transaction(view: View, body: Json) -> Answer:
     """An unsigned TRX transfer."""
     value = {name: body.get(name) for name in ("owner_address", "to_address")}
-    tx = _build(view, "TransferContract", value | {"amount": body.get("amount", 0)})
+    return _unsigned(view, body, "TransferContract", value | {"amount": body.get("amount", 0)})
+
+
+def _unsigned(view: View, body: Json, kind: str, value: Json) -> Answer:
+    tx = _build(view, kind, value)
     try:
         view.chain.executor.validate(tx)
     except ContractError as error:
         text = str(error).removeprefix("Contract validate error : ")
         return fault("org.tron.core.exception.ContractValidateException", text)
     return tx.to_json(visible=_visible(body))
+
+
+def _staking(kind: str) -> Endpoint:
+    """Return the endpoint that makes an unsigned contract of Stake 2.0; its fields are the body's."""
+
+    def endpoint(view: View, body: Json) -> Answer:
+        return _unsigned(view, body, kind, body)
+
+    return endpoint
+
+
+def get_delegated_resource(view: View, body: Json) -> Answer:
+    """What one account has lent to another."""
+    giver, taker = addresses.from_text(body.get("fromAddress")), addresses.from_text(body.get("toAddress"))
+    account = view.chain.account(giver, solid=view.solid)
+    found: list[Json] = []
+    for loan in account.loans if account else ():
+        if loan.receiver == taker:
+            name = NAMES[loan.resource].lower()
+            times = {f"expire_time_for_{name}": loan.locked_until_ms}
+            found.append(
+                {
+                    "from": addresses.to_text(giver, visible=_visible(body)),
+                    "to": addresses.to_text(taker, visible=_visible(body)),
+                    f"frozen_balance_for_{name}": loan.sun,
+                    **_without_zeros(times),
+                }
+            )
+    return _without_zeros({"delegatedResource": found})
+
+
+def get_delegated_resource_index(view: View, body: Json) -> Answer:
+    """To whom an account lends, and who lends to it."""
+    address, visible = addresses.from_text(body.get("value")), _visible(body)
+    account = view.chain.account(address, solid=view.solid)
+    if account is None:
+        return {}
+    to = dict.fromkeys(addresses.to_text(loan.receiver, visible=visible) for loan in account.loans)
+    givers = [
+        addresses.to_text(giver, visible=visible)
+        for giver, other in view.chain.world.accounts.items()
+        if any(loan.receiver == address for loan in other.loans)
+    ]
+    shown = addresses.to_text(address, visible=visible)
+    return {"account": shown, **_without_zeros({"toAccounts": list(to), "fromAccounts": givers})}
+
+
+def get_can_delegate(view: View, body: Json) -> Answer:
+    """How much of a stake an account could lend now."""
+    account = view.chain.account(addresses.from_text(body.get("owner_address")), solid=view.solid)
+    resource = _number(body.get("type", 0))
+    if account is None or resource not in NAMES:
+        return {}
+    return _without_zeros({"max_size": lendable(account, resource, view.chain.clock_ms)})
+
+
+def get_can_withdraw(view: View, body: Json) -> Answer:
+    """How much unstaked TRX an account could withdraw at a time."""
+    account = view.chain.account(addresses.from_text(body.get("owner_address")), solid=view.solid)
+    at_ms = _number(body.get("timestamp", view.chain.clock_ms))
+    due = sum(one.sun for one in account.unstaked if one.due_ms <= at_ms) if account else 0
+    return _without_zeros({"amount": due})
+
+
+def get_unfreezes_left(view: View, body: Json) -> Answer:
+    """How many more times an account could unstake now."""
+    account = view.chain.account(addresses.from_text(body.get("owner_address")), solid=view.solid)
+    now = view.chain.clock_ms
+    waiting = sum(one.due_ms > now for one in account.unstaked) if account else 0
+    return _without_zeros({"count": MOST_UNSTAKED - waiting})
 
 
 def _call_data(body: Json) -> bytes:
@@ -459,6 +583,11 @@ _SOLIDITY: dict[str, Endpoint] = {
     "triggerconstantcontract": trigger_constant_contract,
     "estimateenergy": estimate_energy,
     "getnodeinfo": get_node_info,
+    "getdelegatedresourcev2": get_delegated_resource,
+    "getdelegatedresourceaccountindexv2": get_delegated_resource_index,
+    "getcandelegatedmaxsize": get_can_delegate,
+    "getcanwithdrawunfreezeamount": get_can_withdraw,
+    "getavailableunfreezecount": get_unfreezes_left,
 }
 ENDPOINTS: dict[str, dict[str, Endpoint]] = {
     "walletsolidity": _SOLIDITY,
@@ -468,6 +597,11 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
         "getaccountnet": get_account_net,
         "getchainparameters": get_chain_parameters,
         "createtransaction": create_transaction,
+        "freezebalancev2": _staking("FreezeBalanceV2Contract"),
+        "unfreezebalancev2": _staking("UnfreezeBalanceV2Contract"),
+        "withdrawexpireunfreeze": _staking("WithdrawExpireUnfreezeContract"),
+        "delegateresource": _staking("DelegateResourceContract"),
+        "undelegateresource": _staking("UnDelegateResourceContract"),
         "triggersmartcontract": trigger_smart_contract,
         "getcontract": get_contract,
         "getsignweight": get_sign_weight,

@@ -128,11 +128,14 @@ class Chain:
         self.where: dict[bytes, tuple[int, int]] = {}
         self.infos: dict[bytes, Json] = {}
         self.now_ms = now_ms
+        self.ahead_ms = 0
+        """How far the clock of resources, loans and unstaking was put ahead; that of blocks never is: clients date
+        their transactions by the wall's."""
         self._journal = journal
         self._forks = 0
         self.world = World()
         self.evm = Evm(FAUCET)
-        self.executor = Executor(self.world, self.evm, parameters or Parameters())
+        self.executor = Executor(self.world, self.evm, parameters or Parameters(), lambda: self.clock_ms)
         self._begin()
 
     def _begin(self) -> None:
@@ -149,8 +152,22 @@ class Chain:
         for entry in entries[1:]:
             if "fork" in entry:
                 self._rewind(entry["fork"])
+            elif "ahead" in entry:
+                self.ahead_ms += entry["ahead"]
             else:
                 self._append(entry["t"], [Tx.from_bytes(bytes.fromhex(tx)) for tx in entry.get("x", [])])
+
+    @property
+    def clock_ms(self) -> int:
+        """The time by which resources come back and stakes fall due."""
+        return self.head.timestamp + self.ahead_ms
+
+    def advance(self, milliseconds: int) -> None:
+        """Put that clock ahead, and make a block."""
+        self.ahead_ms += milliseconds
+        if self._journal:
+            self._journal.write({"ahead": milliseconds})
+        self.mine()
 
     @property
     def head(self) -> Block:
@@ -201,7 +218,7 @@ class Chain:
         results: list[str] = []
         for tx in txs:
             try:
-                result, info = self.executor.execute(tx, number, timestamp)
+                result, info = self.executor.execute(tx, number, timestamp, timestamp + self.ahead_ms)
             except (ContractError, BandwidthError):
                 continue
             self.where[tx.txid] = (number, len(kept))
@@ -270,7 +287,7 @@ class Chain:
             raise Refused("TOO_BIG_TRANSACTION_ERROR", "Transaction size is too big.")
         try:
             self.executor.validate(tx)
-            self.executor.check_bandwidth(tx, self.head.timestamp)
+            self.executor.check_bandwidth(tx)
         except ContractError as error:
             raise Refused("CONTRACT_VALIDATE_ERROR", str(error)) from error
         except BandwidthError as error:

@@ -1,11 +1,13 @@
 """What a transaction does when its block is made: checks, fees, effects, and its receipt."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tron_sandbox import addresses
+from tron_sandbox import addresses, staking
 from tron_sandbox.evm import Evm, Execution
+from tron_sandbox.messages import STAKE
 from tron_sandbox.protocol import Json, Tx
-from tron_sandbox.world import FREE_BANDWIDTH, Account, World
+from tron_sandbox.world import BANDWIDTH, ENERGY, FREE_BANDWIDTH, Account, World
 
 RESULT_TEXTS = {
     "REVERT": b"REVERT opcode executed",
@@ -45,8 +47,9 @@ class Receipt:
 class Executor:
     """Applies transactions to the world and to the contracts."""
 
-    def __init__(self, world: World, evm: Evm, parameters: Parameters) -> None:
+    def __init__(self, world: World, evm: Evm, parameters: Parameters, now_ms: Callable[[], int]) -> None:
         self._world = world
+        self._now_ms = now_ms
         self._evm = evm
         self.parameters = parameters
 
@@ -63,6 +66,8 @@ class Executor:
             )
         if tx.kind == "TransferContract":
             self._validate_transfer(tx, owner)
+        elif tx.kind in STAKE:
+            self._stake(tx, owner, self._now_ms())
         elif tx.kind == "AccountCreateContract":
             if self._world.get(tx.contract.account_address) is not None:
                 raise ContractError("Contract validate error : Account has existed")
@@ -93,13 +98,13 @@ class Executor:
             top = self.parameters.max_fee_limit
             raise ContractError(f"Contract validate error : feeLimit must be >= 0 and <= {top}")
 
-    def check_bandwidth(self, tx: Tx, now_ms: int) -> None:
+    def check_bandwidth(self, tx: Tx) -> None:
         """Make sure that the sender can pay for the transaction's bytes.
 
         Raises:
             BandwidthError: when not.
         """
-        self._bandwidth(tx, now_ms)
+        self._bandwidth(tx, self._now_ms())
 
     def _bandwidth(self, tx: Tx, now_ms: int) -> tuple[Account, Receipt]:
         """Return the sender after paying for bandwidth, and what it cost."""
@@ -112,6 +117,9 @@ class Executor:
         if self._creates_account(tx):
             net_fee = self.parameters.create_account_fee
             receipt = Receipt(net_fee=net_fee, fee=fee + net_fee + self.parameters.new_account_fee)
+        elif sender.stakes[BANDWIDTH].left(BANDWIDTH, now_ms) >= size:
+            sender = sender.with_stake(BANDWIDTH, sender.stakes[BANDWIDTH].use(size, now_ms))
+            receipt = Receipt(net_usage=size, fee=fee)
         else:
             used = sender.bandwidth_used(now_ms)
             if used + size <= FREE_BANDWIDTH:
@@ -133,8 +141,12 @@ class Executor:
             case _:
                 return False
 
-    def execute(self, tx: Tx, number: int, now_ms: int) -> tuple[str, Json]:
+    def execute(self, tx: Tx, number: int, block_ms: int, now_ms: int) -> tuple[str, Json]:
         """Apply a transaction; return its result and its info as java-tron writes it.
+
+        Args:
+            block_ms: the block's time.
+            now_ms: the time by which resources come back and stakes fall due.
 
         Raises:
             ContractError, BandwidthError: when it is not valid any more; nothing was changed.
@@ -150,7 +162,7 @@ class Executor:
             "id": tx.txid.hex(),
             "fee": receipt.fee,
             "blockNumber": number,
-            "blockTimeStamp": now_ms,
+            "blockTimeStamp": block_ms,
             "contractResult": [""],
             "receipt": {"net_usage": receipt.net_usage, "net_fee": receipt.net_fee},
         }
@@ -162,23 +174,38 @@ class Executor:
             case "AccountCreateContract":
                 self._world.add(tx.contract.account_address, 0, now_ms)
                 result = "SUCCESS"
+            case kind if kind in STAKE:
+                for address, account in self._stake(tx, sender, now_ms).items():
+                    self._world.put(address, account)
+                result = "SUCCESS"
             case _:
-                result = self._call(tx, sender, info)
+                result = self._call(tx, sender, info, now_ms)
         info["receipt"] = {k: v for k, v in info["receipt"].items() if v}
         return result, {k: v for k, v in info.items() if v or k in ("contractResult", "receipt")}
 
-    def _call(self, tx: Tx, sender: Account, info: Json) -> str:
-        price = self.parameters.energy_fee
-        budget = 10**15 if sender.unlimited else min(tx.message.raw_data.fee_limit, sender.balance)
+    def _stake(self, tx: Tx, owner: Account, now_ms: int) -> staking.Change:
+        try:
+            context = staking.Context(self._world, self._evm.contracts, now_ms)
+            return staking.change(context, owner, tx.kind, tx.contract)
+        except staking.StakeError as error:
+            raise ContractError(f"Contract validate error : {error}") from error
+
+    def _call(self, tx: Tx, sender: Account, info: Json, now_ms: int) -> str:
+        price, staked = self.parameters.energy_fee, sender.stakes[ENERGY].left(ENERGY, now_ms)
+        limit = min(staked + sender.balance // price, tx.message.raw_data.fee_limit // price)
         contract = tx.contract.contract_address
-        done = self._evm.call(tx.owner, contract, bytes(tx.contract.data), budget // price)
-        energy_fee = 0 if sender.unlimited else done.energy * price
-        if energy_fee:
-            self._world.put(tx.owner, replace(sender, balance=sender.balance - energy_fee))
+        energy = 10**15 // price if sender.unlimited else limit
+        done = self._evm.call(tx.owner, contract, bytes(tx.contract.data), energy)
+        usage = 0 if sender.unlimited else min(staked, done.energy)
+        energy_fee = 0 if sender.unlimited else (done.energy - usage) * price
+        if usage or energy_fee:
+            paid = replace(sender, balance=sender.balance - energy_fee)
+            self._world.put(tx.owner, paid.with_stake(ENERGY, paid.stakes[ENERGY].use(usage, now_ms)))
         info["fee"] += energy_fee
         info["contract_address"] = contract.hex()
         info["contractResult"] = [done.output.hex()]
         info["receipt"] |= {
+            "energy_usage": usage,
             "energy_fee": energy_fee,
             "energy_usage_total": done.energy,
             "result": done.result,

@@ -1,7 +1,7 @@
 """Transactions and block headers as protobuf, and as java-tron's JSON."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from coincurve import PublicKey
@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from tronpy.proto import tron_pb2 as pb
 
 from tron_sandbox import addresses
+from tron_sandbox.messages import STAKE
 
 Json = dict[str, Any]
 ZERO_HASH = bytes(32)
@@ -64,17 +65,50 @@ def _trigger(v: Json) -> Any:
     )
 
 
+_RESOURCES = {"BANDWIDTH": 0, "ENERGY": 1}
+
+
+def _resource(value: Any) -> int:
+    if isinstance(value, str):
+        if value not in _RESOURCES:
+            raise ProtocolError(f"INVALID resource {value[:64]}")
+        return _RESOURCES[value]
+    return _int(value, "resource")
+
+
+def _stake(kind: str) -> Callable[[Json], Any]:
+    """Return what reads a contract of Stake 2.0: its fields by their names."""
+    message = STAKE[kind]
+
+    def read(v: Json) -> Any:
+        values: Json = {}
+        for name in message.DESCRIPTOR.fields_by_name:
+            if name.endswith("_address"):
+                values[name] = addresses.from_text(v.get(name))
+            elif name == "resource":
+                values[name] = _resource(v.get(name, 0))
+            elif name == "lock":
+                values[name] = v.get(name) in (True, "true")
+            else:
+                values[name] = _int(v.get(name, 0), name)
+        return message(**values)
+
+    return read
+
+
 _FROM_JSON = {
     "AccountCreateContract": _account_create,
     "TransferContract": _transfer,
     "TriggerSmartContract": _trigger,
+    **{kind: _stake(kind) for kind in STAKE},
 }
 _TYPES: Mapping[str, type[Message]] = {
     "AccountCreateContract": pb.AccountCreateContract,
     "TransferContract": pb.TransferContract,
     "TriggerSmartContract": pb.TriggerSmartContract,
+    **STAKE,
 }
-_ADDRESS_FIELDS = ("owner_address", "to_address", "account_address", "contract_address")
+_ADDRESS_FIELDS = ("owner_address", "to_address", "account_address", "contract_address", "receiver_address")
 
 
 class Tx:
@@ -178,6 +212,8 @@ class Tx:
         for field, content in self.contract.ListFields():
             if field.name in _ADDRESS_FIELDS:
                 value[field.name] = addresses.to_text(content, visible=visible)
+            elif field.name == "resource":
+                value[field.name] = "ENERGY"
             else:
                 value[field.name] = content.hex() if isinstance(content, bytes) else content
         contract: Json = {

@@ -27,6 +27,7 @@ FAULTS = ("delay", "drop_before", "drop_after", "429", "403", "500", "503", "htm
 MAX_DELAY_S = 60.0
 STALE_BLOCKS = 50
 MAX_MINE = 100_000
+MAX_ADVANCE_S = 366 * 86_400
 MAX_BODY_BYTES = 4_000_000
 
 
@@ -294,4 +295,17 @@ async def _requests(node: Node, body: Json) -> Json:
     return found
 
 
-_ADMIN = {"faucet": _faucet, "mine": _mine, "fork": _fork, "faults": _faults, "requests": _requests}
+async def _clock(node: Node, body: Json) -> Json:
+    if body:
+        node.chain.advance(_count(body, "advance", 1, MAX_ADVANCE_S) * 1000)
+    return {"ahead": node.chain.ahead_ms // 1000, "time": node.chain.clock_ms}
+
+
+_ADMIN = {
+    "faucet": _faucet,
+    "mine": _mine,
+    "fork": _fork,
+    "faults": _faults,
+    "requests": _requests,
+    "clock": _clock,
+}

@@ -1,10 +1,68 @@
-"""Accounts in TRX and their bandwidth, with an undo log per block so that forks can take blocks back."""
+"""Accounts in TRX and their resources, with an undo log per block so that forks can take blocks back."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 FREE_BANDWIDTH = 600
 WINDOW_MS = 24 * 3600 * 1000
-"""Used bandwidth comes back evenly over a day (java-tron, ResourceProcessor)."""
+"""What was used comes back evenly over a day (java-tron, ResourceProcessor)."""
+SUN = 1_000_000
+
+BANDWIDTH, ENERGY = 0, 1
+"""The two resources that TRX can be staked for, as java-tron numbers them."""
+TOTAL_LIMITS = (43_200_000_000, 180_000_000_000)
+TOTAL_WEIGHTS = (27_000_000_000, 19_000_000_000)
+"""Mainnet's, so that a staked TRX gives what it gives there: 1.6 bandwidth or 9.47 energy a day."""
+
+
+def used_at(used: int, since_ms: int, now_ms: int) -> int:
+    """Return what of a use is not come back yet."""
+    gone = now_ms - since_ms
+    return 0 if gone >= WINDOW_MS else used * (WINDOW_MS - gone) // WINDOW_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Stake:
+    """What an account has of a resource; amounts in sun, uses in the resource's units."""
+
+    frozen: int = 0
+    """Staked and at hand."""
+    delegated: int = 0
+    """Staked, and lent to others."""
+    acquired: int = 0
+    """Lent by others."""
+    used: int = 0
+    used_ms: int = 0
+
+    def limit(self, resource: int) -> int:
+        """Return what the account may use in a day."""
+        return (self.frozen + self.acquired) * TOTAL_LIMITS[resource] // (TOTAL_WEIGHTS[resource] * SUN)
+
+    def left(self, resource: int, now_ms: int) -> int:
+        """Return what the account may use now."""
+        return max(0, self.limit(resource) - used_at(self.used, self.used_ms, now_ms))
+
+    def use(self, units: int, now_ms: int) -> "Stake":
+        """Return the stake after a use."""
+        return replace(self, used=used_at(self.used, self.used_ms, now_ms) + units, used_ms=now_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """A stake that is lent: to whom, of which resource, how much, and until when it can't be taken back."""
+
+    receiver: bytes
+    resource: int
+    sun: int
+    locked_until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unstaked:
+    """TRX on its way back from a stake."""
+
+    resource: int
+    sun: int
+    due_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +75,19 @@ class Account:
     net_time: int = 0
     unlimited: bool = False
     """The faucet pays no fees."""
+    stakes: tuple[Stake, Stake] = field(default=(Stake(), Stake()))
+    """Of bandwidth and of energy."""
+    loans: tuple[Loan, ...] = ()
+    unstaked: tuple[Unstaked, ...] = ()
 
     def bandwidth_used(self, now_ms: int) -> int:
         """Return how much free bandwidth is used at this time."""
-        gone = now_ms - self.net_time
-        return 0 if gone >= WINDOW_MS else self.net_used * (WINDOW_MS - gone) // WINDOW_MS
+        return used_at(self.net_used, self.net_time, now_ms)
+
+    def with_stake(self, resource: int, stake: Stake) -> "Account":
+        """Return the account with another stake."""
+        net, energy = self.stakes
+        return replace(self, stakes=(stake, energy) if resource == BANDWIDTH else (net, stake))
 
 
 class World:

@@ -1,0 +1,199 @@
+"""Stake 2.0: TRX is staked for bandwidth or energy, lent to others, taken back, and unstaked after a fortnight.
+
+Checks and texts are java-tron's (FreezeBalanceV2Actuator and its neighbours).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tron_sandbox import addresses
+from tron_sandbox.world import (
+    BANDWIDTH,
+    ENERGY,
+    SUN,
+    TOTAL_LIMITS,
+    TOTAL_WEIGHTS,
+    Account,
+    Loan,
+    Unstaked,
+    World,
+    used_at,
+)
+
+UNSTAKE_MS = 14 * 24 * 3600 * 1000
+MOST_UNSTAKED = 32
+BLOCK_MS = 3000
+LOCK_BLOCKS = 86_400
+"""Three days: how long a loan is locked, where it is and nothing else is said."""
+MOST_LOCK_BLOCKS = 864_000
+NAMES = {BANDWIDTH: "BANDWIDTH", ENERGY: "ENERGY"}
+_TITLES = {BANDWIDTH: "Bandwidth", ENERGY: "Energy"}
+
+
+class StakeError(ValueError):
+    """java-tron's text for a refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a contract is carried out: the world, the contracts' addresses, and the block's time."""
+
+    world: World
+    contracts: Mapping[bytes, object]
+    now_ms: int
+
+
+Change = dict[bytes, Account]
+"""The accounts as they are afterwards."""
+
+
+def lendable(account: Account, resource: int, now_ms: int) -> int:
+    """Return how much of a stake can be lent, in sun: what is used up of it can't."""
+    stake = account.stakes[resource]
+    used = used_at(stake.used, stake.used_ms, now_ms)
+    worth = -(-used * TOTAL_WEIGHTS[resource] * SUN // TOTAL_LIMITS[resource])
+    beyond_acquired = max(0, worth - stake.acquired)
+    return max(0, stake.frozen - beyond_acquired)
+
+
+def _resource(contract: Any) -> int:
+    if contract.resource not in NAMES:
+        raise StakeError("ResourceCode error, valid ResourceCode[BANDWIDTH、ENERGY]")
+    return int(contract.resource)
+
+
+def _freeze(context: Context, owner: Account, contract: Any) -> Change:
+    resource, sun = _resource(contract), contract.frozen_balance
+    if sun <= 0:
+        raise StakeError("frozenBalance must be positive")
+    if sun < SUN:
+        raise StakeError("frozenBalance must be greater than or equal to 1 TRX")
+    if sun > owner.balance:
+        raise StakeError("frozenBalance must be less than or equal to accountBalance")
+    stake = owner.stakes[resource]
+    paid = replace(owner, balance=owner.balance - sun)
+    return {contract.owner_address: paid.with_stake(resource, replace(stake, frozen=stake.frozen + sun))}
+
+
+def _unfreeze(context: Context, owner: Account, contract: Any) -> Change:
+    resource, sun = _resource(contract), contract.unfreeze_balance
+    stake = owner.stakes[resource]
+    if stake.frozen == 0:
+        raise StakeError(f"no frozenBalance({'Energy' if resource == ENERGY else 'BANDWIDTH'})")
+    if not 0 < sun <= stake.frozen:
+        raise StakeError(f"Invalid unfreeze_balance, [{sun}] is error")
+    waiting = [u for u in owner.unstaked if u.due_ms > context.now_ms]
+    if len(waiting) >= MOST_UNSTAKED:
+        raise StakeError("Invalid unfreeze operation, unfreezing times is over limit")
+    left = owner.with_stake(resource, replace(stake, frozen=stake.frozen - sun))
+    back = sum(u.sun for u in owner.unstaked if u.due_ms <= context.now_ms)
+    unstaked = (*waiting, Unstaked(resource, sun, context.now_ms + UNSTAKE_MS))
+    return {contract.owner_address: replace(left, balance=left.balance + back, unstaked=unstaked)}
+
+
+def _withdraw(context: Context, owner: Account, contract: Any) -> Change:
+    back = sum(u.sun for u in owner.unstaked if u.due_ms <= context.now_ms)
+    if back == 0:
+        raise StakeError("no unFreeze balance to withdraw ")
+    waiting = tuple(u for u in owner.unstaked if u.due_ms > context.now_ms)
+    return {contract.owner_address: replace(owner, balance=owner.balance + back, unstaked=waiting)}
+
+
+def _delegate(context: Context, owner: Account, contract: Any) -> Change:
+    resource, sun = _resource(contract), contract.balance
+    giver, taker = contract.owner_address, contract.receiver_address
+    if sun < SUN:
+        raise StakeError("delegateBalance must be greater than or equal to 1 TRX")
+    if sun > lendable(owner, resource, context.now_ms):
+        kind = "FreezeEnergyV2" if resource == ENERGY else "FreezeBandwidthV2"
+        raise StakeError(f"delegateBalance must be less than or equal to available {kind} balance")
+    if giver == taker:
+        raise StakeError("receiverAddress must not be the same as ownerAddress")
+    receiver = context.world.get(taker)
+    if receiver is None:
+        raise StakeError(f"Account[{addresses.to_base58(taker)}] not exists")
+    if taker in context.contracts:
+        raise StakeError("Do not allow delegate resources to contract addresses")
+    blocks = (contract.lock_period or LOCK_BLOCKS) if contract.lock else 0
+    if not 0 <= blocks <= MOST_LOCK_BLOCKS:
+        raise StakeError(
+            f"The lock period of delegate resource cannot be less than 0 and cannot exceed {MOST_LOCK_BLOCKS}!"
+        )
+    until = context.now_ms + blocks * BLOCK_MS if blocks else 0
+    stake, theirs = owner.stakes[resource], receiver.stakes[resource]
+    lent = replace(stake, frozen=stake.frozen - sun, delegated=stake.delegated + sun)
+    loans = _lend(owner.loans, Loan(taker, resource, sun, until))
+    return {
+        giver: replace(owner.with_stake(resource, lent), loans=loans),
+        taker: receiver.with_stake(resource, replace(theirs, acquired=theirs.acquired + sun)),
+    }
+
+
+def _lend(loans: tuple[Loan, ...], new: Loan) -> tuple[Loan, ...]:
+    """Add a loan to the one of the same kind, if there is one: locked ones and free ones are kept apart."""
+    for place, loan in enumerate(loans):
+        same = (loan.receiver, loan.resource) == (new.receiver, new.resource)
+        if same and bool(loan.locked_until_ms) == bool(new.locked_until_ms):
+            until = max(loan.locked_until_ms, new.locked_until_ms)
+            merged = replace(loan, sun=loan.sun + new.sun, locked_until_ms=until)
+            return (*loans[:place], merged, *loans[place + 1 :])
+    return (*loans, new)
+
+
+def _undelegate(context: Context, owner: Account, contract: Any) -> Change:
+    resource, sun = _resource(contract), contract.balance
+    giver, taker = contract.owner_address, contract.receiver_address
+    ours = [loan for loan in owner.loans if (loan.receiver, loan.resource) == (taker, resource)]
+    if not ours:
+        raise StakeError("delegated Resource does not exist")
+    if sun <= 0:
+        raise StakeError("unDelegateBalance must be more than 0 TRX")
+    free = sum(loan.sun for loan in ours if loan.locked_until_ms <= context.now_ms)
+    if sun > free:
+        title = _TITLES[resource]
+        raise StakeError(f"insufficient delegatedFrozenBalance({title}), request={sun}, unlock_balance={free}")
+    stake = owner.stakes[resource]
+    returned = replace(stake, frozen=stake.frozen + sun, delegated=stake.delegated - sun)
+    change: Change = {}
+    receiver = context.world.get(taker)
+    if receiver is not None:
+        theirs = receiver.stakes[resource]
+        used = used_at(theirs.used, theirs.used_ms, context.now_ms)
+        ours_of_it = min(used * sun // (theirs.frozen + theirs.acquired), used) if used else 0
+        less = replace(theirs, acquired=theirs.acquired - sun, used=used - ours_of_it, used_ms=context.now_ms)
+        change[taker] = receiver.with_stake(resource, less)
+        returned = returned.use(ours_of_it, context.now_ms)
+    loans = _take_back(owner.loans, taker, resource, sun, context.now_ms)
+    return {giver: replace(owner.with_stake(resource, returned), loans=loans), **change}
+
+
+def _take_back(loans: tuple[Loan, ...], taker: bytes, resource: int, sun: int, now_ms: int) -> tuple[Loan, ...]:
+    left, found = sun, list[Loan]()
+    for loan in loans:
+        if (loan.receiver, loan.resource) == (taker, resource) and loan.locked_until_ms <= now_ms:
+            taken = min(left, loan.sun)
+            left -= taken
+            if loan.sun > taken:
+                found.append(replace(loan, sun=loan.sun - taken))
+        else:
+            found.append(loan)
+    return tuple(found)
+
+
+_ACTS: dict[str, Callable[[Context, Account, Any], Change]] = {
+    "FreezeBalanceV2Contract": _freeze,
+    "UnfreezeBalanceV2Contract": _unfreeze,
+    "WithdrawExpireUnfreezeContract": _withdraw,
+    "DelegateResourceContract": _delegate,
+    "UnDelegateResourceContract": _undelegate,
+}
+
+
+def change(context: Context, owner: Account, kind: str, contract: Any) -> Change:
+    """Return the accounts that a contract of Stake 2.0 changes; nothing is stored.
+
+    Raises:
+        StakeError: with java-tron's text.
+    """
+    return _ACTS[kind](context, owner, contract)
