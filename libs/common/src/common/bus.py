@@ -24,7 +24,7 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from common.auth import CachedVerifier
 from common.crash import crash_point
-from common.db import FAILURES
+from common.db import FAILURES, away
 from common.dead_letters import DeadLetters
 from common.errors import Unavailable
 from common.ids import bind_request_id
@@ -39,6 +39,8 @@ FETCH = 100
 FETCH_TIMEOUT_S = 5.0
 ACK_WAIT_S = 30.0
 DEDUPE_WINDOW_S = 120.0
+MOST_UNSENT = 256_000
+"""Bytes that may wait to be sent. From 2 MiB on the client waits for its socket, and no time-out ends that."""
 RETRY_STEPS_S = (0.2, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -150,11 +152,12 @@ class Bus:
         answers: list[asyncio.Future[PubAck]] = []
         failure: BaseException | None = None
         try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                await self.ping()  # otherwise the client keeps them until it is connected again
-                await self._send(messages, answers)
-                await asyncio.wait(answers)
-        except (nats.errors.Error, Unavailable, OSError) as error:  # OSError is also a time-out
+            await self.ping()  # otherwise the client keeps them until it is connected again
+            if self._client.pending_data_size > MOST_UNSENT:
+                raise Unavailable("NATS is connected and takes nothing")
+            await self._send(messages, answers)
+            await asyncio.wait(answers, timeout=PUBLISH_TIMEOUT_S)
+        except (nats.errors.Error, Unavailable, OSError) as error:
             failure = error
         finally:
             for answer in answers:
@@ -296,7 +299,10 @@ class _Reader:
     async def _handled_together(self, readable: Sequence[tuple[Msg, Received]]) -> bool:
         try:
             await self._hand_over([event for _, event in readable])
-        except Exception as error:  # one of them, or the database: each is tried by itself
+        except Exception as error:
+            if away(error) or isinstance(error, Unavailable):  # none of them would fare better by itself
+                await self._retry_all([message for message, _ in readable], error)
+                return True
             log.info("bus.handled_apart", durable=self.durable, events=len(readable), error=repr(error))
             return False
         for message, _ in readable:
@@ -318,12 +324,18 @@ class _Reader:
         await self.handler(events)
         crash_point("event.handled")
 
+    async def _retry_all(self, messages: Sequence[Msg], error: Exception) -> None:
+        log.error("bus.handler_unavailable", durable=self.durable, events=len(messages), error=repr(error))
+        report(error)
+        for message in messages:
+            await message.nak(delay=_pause_s(message))
+
     async def _give_up_or_retry(self, message: Msg, error: Exception, *, hopeless: bool) -> None:
         tries = message.metadata.num_delivered
         if hopeless and self.dead is not None and await self._buried(message, error, tries):
             await message.term()
             return
-        delay_s = RETRY_STEPS_S[min(tries, len(RETRY_STEPS_S)) - 1]
+        delay_s = _pause_s(message)
         log.error(
             "bus.handler_failed",
             subject=message.subject,
@@ -342,6 +354,10 @@ class _Reader:
             log.warning("dead_letter.not_stored", durable=self.durable, error=repr(failure))
             return False
         return True
+
+
+def _pause_s(message: Msg) -> float:
+    return RETRY_STEPS_S[min(message.metadata.num_delivered, len(RETRY_STEPS_S)) - 1]
 
 
 def replayed(handler: Handler) -> Callable[[bytes], Awaitable[None]]:

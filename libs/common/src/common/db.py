@@ -52,6 +52,9 @@ MISTAKES = (
 )
 """What PostgreSQL says of a statement of ours that is wrong: a bug, never a reason to try again."""
 
+CONTENDED = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError)
+"""What PostgreSQL says when somebody else holds what a statement needs: perhaps one item of a batch."""
+
 
 def away(error: Exception) -> bool:
     """Tell whether an error says that the database is away, not that a statement or a rule of ours is wrong."""

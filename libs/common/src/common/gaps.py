@@ -151,11 +151,12 @@ class Followed:
         while True:
             async with database.transaction() as connection:
                 page = await inbox.page(connection, self.consumer, after, since, PAGE)
-            if not page:
+            if page:
+                body = {"event_ids": [str(event_id) for event_id in page]}
+                answer = await self.producer.call("POST", "/internal/v1/outbox/unknown", body)
+                found += [UUID(event_id) for event_id in answer["unknown"]]
+            if len(page) < PAGE:  # what arrives meanwhile is looked at the next time
                 return found
-            body = {"event_ids": [str(event_id) for event_id in page]}
-            answer = await self.producer.call("POST", "/internal/v1/outbox/unknown", body)
-            found += [UUID(event_id) for event_id in answer["unknown"]]
             after = page[-1]
 
 

@@ -5,6 +5,7 @@ batch holds. A batch that takes too long is not waited for. A caller who leaves 
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -60,6 +61,8 @@ class Gatherer(Generic[Asked, Answer]):
         Raises:
             Unavailable: when too many wait already; nothing was done.
         """
+        if not asked:
+            return []
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("too many wait already; try the same again")
         waiting = _Waiting[Asked, Answer](asked)
@@ -71,7 +74,8 @@ class Gatherer(Generic[Asked, Answer]):
         """Let somebody do what waits, unless a batch is under way that will soon be done."""
         if self._waiting and self._under_way == self._late < self._at_once:
             self._under_way += 1
-            worker = asyncio.create_task(self._do_all())
+            # In a context of its own: it serves many, and must not go by the name of the one who woke it.
+            worker = asyncio.create_task(self._do_all(), context=contextvars.Context())
             self._workers.add(worker)  # the loop itself holds tasks weakly
             worker.add_done_callback(self._workers.discard)
 
@@ -111,11 +115,24 @@ class Gatherer(Generic[Asked, Answer]):
         return batch
 
     async def _do(self, batch: list[_Waiting[Asked, Answer]]) -> None:
+        asked = [one for waiting in batch for one in waiting.asked]
         try:
-            answers = iter(await self._work([one for waiting in batch for one in waiting.asked]))
-        except Exception as error:
+            answers = list(await self._work(asked))
+            if len(answers) != len(asked):
+                raise RuntimeError(f"{len(asked)} were asked, {len(answers)} answered")
+        except BaseException as error:
             for waiting in batch:
-                waiting.answer.set_exception(error)
+                waiting.answer.set_exception(_as_answer(error))
+            if not isinstance(error, Exception):
+                raise
         else:
+            start = 0
             for waiting in batch:
-                waiting.answer.set_result([next(answers) for _ in waiting.asked])
+                end = start + len(waiting.asked)
+                waiting.answer.set_result(answers[start:end])
+                start = end
+
+
+def _as_answer(error: BaseException) -> Exception:
+    """Return what callers hear; they must not take the end of the work for the end of themselves."""
+    return error if isinstance(error, Exception) else Unavailable("the work was ended; ask again")

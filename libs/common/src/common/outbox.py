@@ -24,6 +24,7 @@ from common.logging import get_logger, report
 log = get_logger()
 
 BATCH = 500
+BATCH_BYTES = 512_000
 POLL_S = 0.2
 IDLE_SESSION_MS = 10_000
 """PostgreSQL ends the session, and with it the lock, of a relay that was silent for so long: it was stopped."""
@@ -201,7 +202,8 @@ class Relay:
         )
         if not rows:
             return False
-        messages = [Message(r["subject"], r["envelope"].encode(), str(r["event_id"])) for r in rows]
+        found = [Message(r["subject"], r["envelope"].encode(), str(r["event_id"])) for r in rows]
+        messages = _at_once(found)
         if loop.time() - heard > PROVE_AFTER_S:  # stopped meanwhile: another may have the lock
             await connection.execute("SELECT")
         failure: NotStored | None = None
@@ -209,7 +211,7 @@ class Relay:
             await self._publisher.publish(messages)
         except NotStored as error:
             failure = error
-        stored = [r["id"] for r in (rows if failure is None else rows[: failure.stored])]
+        stored = [r["id"] for r in rows[: len(messages) if failure is None else failure.stored]]
         if stored:
             crash_point("relay.published")
             await connection.execute(
@@ -217,10 +219,20 @@ class Relay:
             )
         elif failure is not None:
             raise failure
-        return failure is not None or len(rows) == BATCH
+        return failure is not None or len(messages) < len(rows) or len(rows) == BATCH
 
     async def _rest(self) -> None:
         try:
             await asyncio.wait_for(self._wake.wait(), POLL_S)
         except TimeoutError:
             return
+
+
+def _at_once(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return as many, from the first, as may be on their way at once."""
+    size = 0
+    for place, message in enumerate(messages):
+        size += len(message.payload)
+        if size > BATCH_BYTES:
+            return messages[: max(1, place)]
+    return messages

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+import psutil
 import pytest
 import sqlalchemy as sa
 from nats.js.errors import NotFoundError
@@ -16,11 +17,12 @@ from nats.js.errors import NotFoundError
 from common import outbox
 from common.bus import Bus, Received
 from common.db import Database
+from common.errors import Unavailable
 from common.events import Event
 from common.inbox import note
 from common.outbox import Message, NotStored, Relay
 from garant_local.nats import Nats
-from support.servers import Databases
+from support.servers import Databases, nats_server
 from support.waiting import eventually
 
 SUBJECT = "user.upserted"
@@ -211,6 +213,70 @@ async def test_an_event_that_fails_does_not_hold_up_those_that_came_with_it(
 
     assert handled == [0, 1, 2, 4, 5, 3]
     assert together == [6, 1, 1]
+
+
+async def test_what_fails_since_something_is_away_is_not_tried_apart(
+    database: Database, bus: Bus, migrated: Databases
+) -> None:
+    calls: list[int] = []
+
+    async def handle(events: Sequence[Received]) -> None:
+        calls.append(len(events))
+        if len(calls) == 1:
+            raise Unavailable("the ledger is away")
+
+    await append(database, *range(6))
+    async with at_work(asyncio.create_task(Relay(migrated.url("accounts"), "test", bus).run())):
+        await eventually(lambda: unmarked(database), lambda count: count == 0)
+    async with at_work(asyncio.create_task(bus.consume("ACCOUNTS", "test", [SUBJECT], handle))):
+
+        async def handled() -> int:
+            return sum(calls[1:])
+
+        await eventually(handled, lambda count: count == 6)
+
+    assert calls[0] == 6
+
+
+async def test_a_broker_that_is_stopped_keeps_nobody_waiting_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nats-py waits for its socket once 2 MiB are unsent, and no time-out ends that."""
+    monkeypatch.setattr("common.bus.PUBLISH_TIMEOUT_S", 0.3)
+    payload = orjson.dumps("x" * 4000)
+
+    def some(number: int) -> list[Message]:
+        return [Message(SUBJECT, payload, f"{number}:{place}") for place in range(120)]
+
+    with nats_server() as server:
+        (process,) = [p for p in psutil.Process().children(recursive=True) if str(server.port) in _ports(p)]
+        found = await Bus.connect(server.url, "test")
+        await found.declare_stream("ACCOUNTS", ["user.*"])
+        process.suspend()
+        try:
+            failures = []
+            for number in range(40):  # far more than the socket and the client take together
+                with pytest.raises(NotStored) as caught:
+                    async with asyncio.timeout(5):
+                        await found.publish(some(number))
+                failures.append(repr(caught.value.__cause__))
+        finally:
+            process.resume()
+
+        async def publish() -> bool:
+            try:
+                await found.publish(some(0))
+            except NotStored:
+                return False
+            return True
+
+        assert await eventually(publish, within_s=20)
+        await found.close()
+    assert any("takes nothing" in failure for failure in failures)
+
+
+def _ports(process: psutil.Process) -> set[str]:
+    with contextlib.suppress(psutil.Error):
+        return {str(c.laddr.port) for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
+    return set()
 
 
 async def test_a_failing_handler_is_tried_again_until_it_succeeds(

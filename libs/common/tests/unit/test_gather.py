@@ -8,6 +8,7 @@ import pytest
 from common import gather
 from common.errors import Unavailable
 from common.gather import Gatherer
+from common.ids import bind_request_id, request_id
 
 
 class Work:
@@ -115,3 +116,35 @@ async def test_too_many_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         await gatherer.ask([4])
     work.go_on.set()
     assert await asyncio.gather(*tasks) == [[2], [4], [6]]
+
+
+async def test_a_batch_goes_by_nobodys_name() -> None:
+    seen: list[str | None] = []
+
+    async def work(asked: Sequence[int]) -> list[int]:
+        seen.append(request_id())
+        return list(asked)
+
+    bind_request_id("mine")
+    await Gatherer(work, most=1).ask([1])
+
+    assert (seen, request_id()) == ([None], "mine")
+
+
+@pytest.mark.parametrize("answers", [[], [1], [1, 2, 3]])
+async def test_work_that_answers_too_few_or_too_many_is_told_to_all(answers: list[int]) -> None:
+    async def work(_: Sequence[int]) -> list[int]:
+        return answers
+
+    gatherer = Gatherer(work, most=10)
+    for task in asking(gatherer, [1], [2]):
+        with pytest.raises(RuntimeError, match="were asked"):
+            await task
+
+
+async def test_work_that_is_ended_leaves_nobody_waiting() -> None:
+    async def work(_: Sequence[int]) -> list[int]:
+        raise asyncio.CancelledError
+
+    with pytest.raises(Unavailable):
+        await Gatherer(work, most=10).ask([1])

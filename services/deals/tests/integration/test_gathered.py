@@ -40,8 +40,12 @@ async def unrecordable(house: House, deal_id: int) -> AsyncIterator[None]:
         await owner.close()
 
 
-async def settle_later(house: House) -> None:
-    later = replace(house.money, clock=At(datetime.now(UTC) + timedelta(minutes=1)))
+async def status(house: House, deal_id: int) -> str:
+    return str((await house.call("deals", "GET", f"/deal/{deal_id}")).json()["status"])
+
+
+async def settle_later(house: House, minutes: int = 1) -> None:
+    later = replace(house.money, clock=At(datetime.now(UTC) + timedelta(minutes=minutes)))
     while await settle_due_commands(later):
         pass
 
@@ -73,6 +77,29 @@ async def test_one_outcome_that_cannot_be_recorded_holds_up_no_other(house: Hous
     await settle_later(house)
     again = await house.act(odd, "confirm")
     assert (again.status_code, again.json()["status"]) == (200, "confirm_performer")
+
+
+async def test_a_deal_that_somebody_holds_locked_holds_up_no_other(house: House) -> None:
+    deals = await twenty_deals(house)
+    held = deals[7]
+    house.wire.deaf = True
+    answers = await asyncio.gather(*(house.act(deal_id, "confirm") for deal_id in deals))
+    house.wire.deaf = False
+    assert {a.status_code for a in answers} == {202}  # posted; no outcome is recorded
+
+    owner = await asyncpg.connect(house.databases.owner_url("deals"), timeout=5)
+    try:
+        async with owner.transaction():
+            await owner.execute(f"SELECT FROM deal WHERE id = {held} FOR UPDATE")
+            await settle_later(house)  # all in one batch
+            found = {deal_id: await status(house, deal_id) for deal_id in deals}
+    finally:
+        await owner.close()
+
+    assert found.pop(held) == "created"
+    assert set(found.values()) == {"confirm_performer"}
+    await settle_later(house, minutes=2)
+    assert await status(house, held) == "confirm_performer"
 
 
 async def test_actions_at_the_same_time_share_transactions(house: House) -> None:

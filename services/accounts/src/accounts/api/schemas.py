@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from accounts.domain.ledger import Leg, Operation
 from accounts.domain.users import Adjustment, User
-from common.ids import MAX_ID
+from common.ids import MAX_ID, request_id
 from common.money import Currency
 from common.web import Body, Text
 
@@ -115,7 +115,8 @@ class OperationIn(Body):
     def to_domain(self) -> Operation:
         """Return the operation."""
         legs = tuple(Leg(leg.owner, int(leg.amount)) for leg in self.legs)
-        return Operation(self.key, self.kind, self.tenant_id, self.currency, legs, self.request_id)
+        asked_by = self.request_id or request_id()
+        return Operation(self.key, self.kind, self.tenant_id, self.currency, legs, asked_by)
 
 
 class OperationsIn(Body):

@@ -1,11 +1,12 @@
 """Chats, who may enter them, and messages. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 from chat.domain.errors import MessageIgnored, NotAParty
+from common.ids import request_id
 
 MAX_TEXT = 4000
 MAX_ID = 2**63 - 1
@@ -59,6 +60,7 @@ class Draft:
     user_id: int | None
     role: Role
     text: str
+    request_id: str | None = field(default_factory=request_id)
 
 
 @dataclass(frozen=True, slots=True)

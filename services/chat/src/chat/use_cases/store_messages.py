@@ -71,6 +71,6 @@ class Writer:
     async def _store_batch(self, drafts: Sequence[Draft]) -> list[Message]:
         async with self._database.transaction() as connection:
             stored = await messages.insert(connection, drafts, self._clock.now())
-            told = [events.message_stored(d.chat, m) for d, m in zip(drafts, stored, strict=True)]
+            told = [events.message_stored(d, m) for d, m in zip(drafts, stored, strict=True)]
             await outbox.append(connection, told)
         return stored

@@ -36,8 +36,10 @@ _CLAIM = sa.text(
 )
 _POSTPONE = sa.text(
     """
-    UPDATE money_command SET due_at = :due_at
-     WHERE id IN (SELECT id FROM money_command WHERE id = ANY(:ids) AND state = 'pending' ORDER BY id FOR UPDATE)
+    UPDATE money_command c SET due_at = n.due_at
+      FROM unnest(CAST(:ids AS bigint[]), CAST(:due_ats AS timestamptz[])) AS n (id, due_at)
+     WHERE c.id = n.id
+       AND c.id IN (SELECT id FROM money_command WHERE id = ANY(:ids) AND state = 'pending' ORDER BY id FOR UPDATE)
     """
 )
 _FINISH = sa.text(
@@ -156,9 +158,10 @@ async def claim_due(connection: Connection, now: datetime, lease: timedelta, lim
     return [_command(row) for row in await connection.execute(_CLAIM, values)]
 
 
-async def postpone(connection: Connection, ids: Sequence[int], due_at: datetime) -> None:
-    """Try these again at `due_at`: their outcome is not known."""
-    await connection.execute(_POSTPONE, {"ids": list(ids), "due_at": due_at})
+async def postpone(connection: Connection, due: Sequence[tuple[Command, datetime]]) -> None:
+    """Try these again, each when it is due: their outcome is not known."""
+    values = {"ids": [command.id for command, _ in due], "due_ats": [due_at for _, due_at in due]}
+    await connection.execute(_POSTPONE, values)
 
 
 async def finish(connection: Connection, answered: Sequence[tuple[Command, Answer]], now: datetime) -> None:

@@ -11,6 +11,7 @@ from common.bus import Received
 from common.crash import crash_point
 from common.db import Database
 from common.errors import ServiceError
+from common.ids import bind_request_id
 from common.inbox import note
 from common.logging import get_logger
 from deals.db import commands as command_rows
@@ -48,6 +49,7 @@ async def request_all_funding(database: Database) -> int:
 
 async def fund_waiting_deals(money: Money) -> bool:
     """Run one pass that is due; return whether there was one."""
+    bind_request_id(None)
     async with money.database.transaction() as connection:
         funding = await command_rows.claim_funding(connection, money.clock.now(), PASS_LEASE)
     if funding is None:

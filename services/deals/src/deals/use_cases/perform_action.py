@@ -1,9 +1,12 @@
 """Do an action to a deal: decide under its lock, commit the intent, then move the money."""
 
+import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 
 from common import outbox
 from common.crash import crash_point
+from common.errors import Unavailable
 from common.idempotency import Retry, begin
 from deals.db import commands, deals
 from deals.domain import events
@@ -11,6 +14,9 @@ from deals.domain.errors import DealNotFound
 from deals.domain.model import Action, Command, Deal, Dispute
 from deals.domain.transitions import AlreadyDone, InFlight, MoneyNeeded, Moved, VoidHold, act, check_won
 from deals.use_cases.settle_commands import LEASE, Money, post_commands
+
+ANSWER_WITHIN_S = 6.0
+"""A call to accounts ends sooner; where calls wait for one another, the caller hears that it is pending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,10 @@ async def perform_action(
     money.told()
     if command is None:
         return Performed(deal, None, in_flight=False)
-    (settled,) = await post_commands(money, [command], {deal.id: deal})
+    settled: Deal | None = None
+    with contextlib.suppress(TimeoutError, Unavailable):  # it is stored: a worker posts it if nobody else does
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            (settled,) = await post_commands(money, [command], {deal.id: deal})
     if settled is None:
         return Performed(deal, command, in_flight=True)
     check_won(settled, action)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from common import outbox
 from common.crash import crash_point
-from common.db import Database, away
+from common.db import CONTENDED, Database, away
 from common.logging import get_logger, report
 from deals.db import commands as command_rows
 from deals.db import deals as deal_rows
@@ -36,15 +36,16 @@ async def record_outcomes(database: Database, answered: Sequence[Answered], now:
     """Record answers in one transaction; where that fails, each by itself, so that one holds up no other.
 
     A command that has an outcome already keeps it: a worker that slept meanwhile changes nothing. What could not
-    be recorded, which is a bug, is absent from the result.
+    be recorded, since it is wrong or somebody holds its deal, is absent from the result.
     """
     try:
         return await _record(database, answered, now)
     except Exception as error:
-        if away(error):
+        if away(error) and not isinstance(error, CONTENDED):
             raise
         log.error("commands.not_recorded", keys=[c.key for c, _ in answered], error=repr(error))
         report(error)
+    # Not in halves: each of them would wait for the same lock.
     apart = [await record_outcomes(database, [one], now) for one in answered] if len(answered) > 1 else []
     deals = {command_id: deal for recorded in apart for command_id, deal in recorded.deals.items()}
     return Recorded(deals, any(recorded.fund_again for recorded in apart))

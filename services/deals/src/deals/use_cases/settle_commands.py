@@ -4,6 +4,7 @@ An answer that did not come leaves the command pending: the same key is posted a
 ever. A recorded outcome is final; a worker that slept meanwhile changes nothing.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +15,7 @@ from common.crash import crash_point
 from common.db import Database
 from common.errors import Unavailable
 from common.gather import Gatherer
-from common.logging import get_logger
+from common.logging import get_logger, report
 from deals.db import commands as command_rows
 from deals.db import deals as deal_rows
 from deals.domain.model import Command, Deal
@@ -24,8 +25,9 @@ from deals.use_cases.record_outcomes import record_outcomes
 log = get_logger()
 
 LEASE = timedelta(seconds=20)
-"""Longer than a call to accounts can take."""
+"""Longer than a call to accounts takes. What waits longer is posted by a worker as well, with one effect."""
 BATCH = 100
+VOIDS_AT_ONCE = 10
 CALLS_AT_ONCE = 10
 """One, as long as accounts is quick: a call that hangs does not hold up the others."""
 BACKOFF_S = (0.5, 1, 2, 4, 8, 15)
@@ -75,36 +77,55 @@ async def post_commands(
     ):  # what is posted of a deal never changes: no locks, and an older reading is as good
         async with money.database.reading() as connection:
             known = await deal_rows.read_many(connection, [c.deal_id for c in to_post])
-    posted = await money.poster.ask([((known or {})[c.deal_id], c) for c in to_post]) if to_post else []
-    settled = {command.id: deal for command, deal in zip(to_post, posted, strict=True)}
-    to_void = [c for c in claimed if c.void_to is not None]
-    if to_void:
-        settled |= await _record(money, [(c, await _void(money, c)) for c in to_void])
+    room = asyncio.Semaphore(VOIDS_AT_ONCE)
+    done = await asyncio.gather(
+        money.poster.ask([((known or {})[c.deal_id], c) for c in to_post]),
+        *(_void(money, c, room) for c in claimed if c.void_to is not None),
+        return_exceptions=True,  # voids go on without the posts, and the other way round
+    )
+    settled = dict[int, Deal | None]()
+    for commands, result in zip([to_post, *([c] for c in claimed if c.void_to is not None)], done, strict=True):
+        if isinstance(result, BaseException):
+            raise result
+        settled |= {command.id: deal for command, deal in zip(commands, result, strict=True)}
     return [settled[command.id] for command in claimed]
 
 
 async def _post(money: Money, postings: Sequence[tuple[Deal, Command]]) -> list[Deal | None]:
     """Post what was gathered in one call and record it in one transaction."""
-    answers: Sequence[Answer | None]
+    commands = [command for _, command in postings]
+    answers = await _answers(money, postings)
+    return await _record(money, list(zip(commands, answers, strict=True)))
+
+
+async def _answers(money: Money, postings: Sequence[tuple[Deal, Command]]) -> list[Answer | None]:
+    """Ask the ledger; where it refuses the call itself, which is a bug, in halves: one holds up no other."""
     try:
-        answers = await money.accounts.post(postings)
+        return await money.accounts.post(postings)
     except Unavailable as error:
         log.warning("command.outcome_unknown", keys=[c.key for _, c in postings], error=error.detail)
-        answers = [None] * len(postings)
-    commands = [command for _, command in postings]
-    settled = await _record(money, list(zip(commands, answers, strict=True)))
-    return [settled[command.id] for command in commands]
+        return [None] * len(postings)
+    except Exception as error:
+        log.error("commands.call_refused", keys=[c.key for _, c in postings], error=repr(error))
+        report(error)
+    if len(postings) == 1:
+        return [None]
+    half = len(postings) // 2
+    return [*await _answers(money, postings[:half]), *await _answers(money, postings[half:])]
 
 
-async def _void(money: Money, command: Command) -> Answer | None:
-    try:
-        return await money.accounts.void(command)
-    except Unavailable as error:
-        log.warning("command.outcome_unknown", keys=[command.key], error=error.detail)
-        return None
+async def _void(money: Money, command: Command, room: asyncio.Semaphore) -> list[Deal | None]:
+    answer: Answer | None
+    async with room:
+        try:
+            answer = await money.accounts.void(command)
+        except Unavailable as error:
+            log.warning("command.outcome_unknown", keys=[command.key], error=error.detail)
+            answer = None
+        return await _record(money, [(command, answer)])
 
 
-async def _record(money: Money, answered: Sequence[tuple[Command, Answer | None]]) -> dict[int, Deal | None]:
+async def _record(money: Money, answered: Sequence[tuple[Command, Answer | None]]) -> list[Deal | None]:
     """Record what is known, and let the rest be tried again later; return each command's deal, if it is known."""
     crash_point("commands.answered")
     settled: dict[int, Deal | None] = {command.id: None for command, _ in answered}
@@ -119,12 +140,11 @@ async def _record(money: Money, answered: Sequence[tuple[Command, Answer | None]
     if unknown:
         await _postpone(money, unknown)
         crash_point("commands.postponed")
-    return settled
+    return [settled[command.id] for command, _ in answered]
 
 
 async def _postpone(money: Money, unknown: Sequence[Command]) -> None:
-    tries = max(command.tries for command in unknown)
-    pause = timedelta(seconds=BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
+    now = money.clock.now()
+    due = [(c, now + timedelta(seconds=BACKOFF_S[min(c.tries, len(BACKOFF_S) - 1)])) for c in unknown]
     async with money.database.transaction() as connection:
-        due_at = money.clock.now() + pause
-        await command_rows.postpone(connection, [c.id for c in unknown], due_at)
+        await command_rows.postpone(connection, due)

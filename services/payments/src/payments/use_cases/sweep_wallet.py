@@ -38,6 +38,10 @@ class SweepStuck(Exception):
     """A step of a sweep failed; it is undone and tried again."""
 
 
+class Overtaken(Exception):
+    """Another process, whose lease it is now, has taken the step."""
+
+
 async def plan_sweeps(parts: Payments, gateway: Gateway) -> int:
     """Begin a sweep for each wallet that owes enough; return how many."""
     info, planned = gateway.info, 0
@@ -73,7 +77,11 @@ async def advance_sweeps(parts: Payments, gateway: Gateway, again: timedelta) ->
 
 async def _take_step(parts: Payments, gateway: Gateway, sweep: Sweep, again: timedelta) -> None:
     crash_point("sweep.claimed")
-    error = await _try(parts, gateway, sweep)
+    try:
+        error = await _try(parts, gateway, sweep)
+    except Overtaken as overtaken:
+        log.info("sweep.overtaken", sweep_id=sweep.id, why=str(overtaken))
+        return
     pause = again if error is None else timedelta(seconds=BACKOFF_S[min(sweep.tries, len(BACKOFF_S) - 1)])
     async with parts.database.transaction() as connection:
         await sweeps.postpone(connection, sweep, parts.clock.now() + pause, error)
@@ -83,6 +91,8 @@ async def _try(parts: Payments, gateway: Gateway, sweep: Sweep) -> str | None:
     """Take one step; return what went wrong, which leaves the sweep as it was."""
     try:
         await _advance(parts, gateway, sweep)
+    except Overtaken:
+        raise
     except Exception as error:  # the step is undone and tried again, and the other sweeps go on
         log.error("sweep.step_failed", sweep_id=sweep.id, step=sweep.step.value, error=str(error))
         report(error)
@@ -129,8 +139,7 @@ async def _begin_step(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
             signed = parts.signer.sweep(sweep, amount, fuel.fee_limit, reference, moment)
         try:
             step = Step.FUELING if missing else Step.TRANSFERRING
-            if not await _store(parts, gateway, sweep, signed, step, amount):
-                return
+            await _store(parts, gateway, sweep, signed, step, amount)
             break
         except TxidTaken:  # an equal transfer of this millisecond: the timestamp tells them apart
             if later == TIMESTAMP_TRIES - 1:
@@ -141,18 +150,15 @@ async def _begin_step(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
     log.info("sweep.sent", sweep_id=sweep.id, txid=signed.txid, fuel_sun=missing, node=words)
 
 
-async def _store(parts: Payments, gateway: Gateway, sweep: Sweep, signed: Signed, step: Step, amount: int) -> bool:
-    """Store what will be sent; False when another process, whose lease this is now, has done so."""
+async def _store(parts: Payments, gateway: Gateway, sweep: Sweep, signed: Signed, step: Step, amount: int) -> None:
     now = parts.clock.now()
     purpose = "fuel" if step is Step.FUELING else "transfer"
     async with parts.database.transaction() as connection:
         current = await sweeps.lock(connection, sweep.id)
         if current.step is not Step.PLANNED:
-            log.info("sweep.overtaken", sweep_id=sweep.id, step=current.step.value)
-            return False
+            raise Overtaken(f"sweep {sweep.id} is {current.step.value} already")
         await sweeps.store_outgoing(connection, sweep, purpose, gateway.info.network, signed, now)
         await sweeps.set_step(connection, sweep, step, amount, now)
-    return True
 
 
 async def _send_again(parts: Payments, gateway: Gateway, outgoing: Outgoing) -> None:
