@@ -39,6 +39,8 @@ FETCH = 100
 FETCH_TIMEOUT_S = 5.0
 ACK_WAIT_S = 30.0
 DEDUPE_WINDOW_S = 120.0
+PING_S = 5.0
+"""A connection whose broker has not answered three of these is given up, and another is made."""
 MOST_UNSENT = 256_000
 """Bytes that may wait to be sent. From 2 MiB on the client waits for its socket, and no time-out ends that."""
 RETRY_STEPS_S = (0.2, 1.0, 2.0, 5.0, 10.0)
@@ -112,6 +114,8 @@ class Bus:
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=0.5,
                     connect_timeout=5,
+                    ping_interval=PING_S,
+                    max_outstanding_pings=2,
                     closed_cb=on_closed,
                     error_cb=on_error,
                 )
