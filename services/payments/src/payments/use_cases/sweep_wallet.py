@@ -31,6 +31,8 @@ AT_ONCE = 5
 """Sweeps that take a step at the same time: each asks the node a handful of things."""
 MOST_BATCHES = 200
 BACKOFF_S = (2, 5, 15, 60, 300)
+SENT_AGAIN_S = 15
+"""While a transaction is out it costs nothing to send it again, and its death has to be noticed."""
 TIMESTAMP_TRIES = 20
 
 
@@ -82,7 +84,10 @@ async def _take_step(parts: Payments, gateway: Gateway, sweep: Sweep, again: tim
     except Overtaken as overtaken:
         log.info("sweep.overtaken", sweep_id=sweep.id, why=str(overtaken))
         return
-    pause = again if error is None else timedelta(seconds=BACKOFF_S[min(sweep.tries, len(BACKOFF_S) - 1)])
+    pause_s = BACKOFF_S[min(sweep.tries, len(BACKOFF_S) - 1)]
+    if sweep.step is not Step.PLANNED:
+        pause_s = min(pause_s, SENT_AGAIN_S)
+    pause = again if error is None else timedelta(seconds=pause_s)
     async with parts.database.transaction() as connection:
         await sweeps.postpone(connection, sweep, parts.clock.now() + pause, error)
 
