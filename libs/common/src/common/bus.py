@@ -62,7 +62,7 @@ class Received:
 
 
 Handler = Callable[[Sequence[Received]], Awaitable[None]]
-"""Has the effect of 1 to `FETCH` events, or of none when it raises: each is then handed over by itself."""
+"""Has the effect of 1 to `FETCH` events. Where it raises, each comes again, by itself or with the others."""
 Listener = Callable[[Received], Awaitable[None]]
 
 

@@ -157,6 +157,7 @@ class Executor:
             raise ContractError(
                 "Contract validate error : Validate TransferContract error, balance is not sufficient."
             )
+        staked = self._stake(tx, sender, now_ms) if tx.kind in STAKE else {}
         self._world.put(tx.owner, sender)
         info: Json = {
             "id": tx.txid.hex(),
@@ -175,7 +176,7 @@ class Executor:
                 self._world.add(tx.contract.account_address, 0, now_ms)
                 result = "SUCCESS"
             case kind if kind in STAKE:
-                for address, account in self._stake(tx, sender, now_ms).items():
+                for address, account in staked.items():
                     self._world.put(address, account)
                 result = "SUCCESS"
             case _:

@@ -5,25 +5,19 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 import sqlalchemy as sa
 
 from deals.use_cases.settle_commands import settle_due_commands
 from support.house import USDT, House
+from support.waiting import eventually
+from support.wires import At
 
 ACTIONS = 20
-
-
-class At:
-    """A clock that stands still."""
-
-    def __init__(self, now: datetime) -> None:
-        self._now = now
-
-    def now(self) -> datetime:
-        return self._now
 
 
 @contextlib.asynccontextmanager
@@ -100,6 +94,25 @@ async def test_a_deal_that_somebody_holds_locked_holds_up_no_other(house: House)
     assert set(found.values()) == {"confirm_performer"}
     await settle_later(house, minutes=2)
     assert await status(house, held) == "confirm_performer"
+
+
+async def test_who_would_wait_long_behind_others_hears_that_it_is_pending(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deal_id = (await twenty_deals(house))[0]
+    monkeypatch.setattr("deals.use_cases.perform_action.ANSWER_WITHIN_S", 0.1)
+    go_on, post = asyncio.Event(), house.money.poster._work
+
+    async def slow(asked: Any) -> Any:
+        await go_on.wait()
+        return await post(asked)
+
+    monkeypatch.setattr(house.money.poster, "_work", slow)
+    pending = await house.act(deal_id, "confirm")
+    go_on.set()
+    await eventually(lambda: status(house, deal_id), lambda found: found == "confirm_performer")
+
+    assert (pending.status_code, pending.json()["pending"]["action"]) == (202, "confirm")
 
 
 async def test_actions_at_the_same_time_share_transactions(house: House) -> None:

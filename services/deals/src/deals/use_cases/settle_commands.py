@@ -72,6 +72,7 @@ async def post_commands(
         known: the commands' deals by id, where the caller has them; they are read otherwise.
     """
     to_post = [c for c in claimed if c.void_to is None]
+    to_void = [c for c in claimed if c.void_to is not None]
     if (
         to_post and known is None
     ):  # what is posted of a deal never changes: no locks, and an older reading is as good
@@ -80,11 +81,11 @@ async def post_commands(
     room = asyncio.Semaphore(VOIDS_AT_ONCE)
     done = await asyncio.gather(
         money.poster.ask([((known or {})[c.deal_id], c) for c in to_post]),
-        *(_void(money, c, room) for c in claimed if c.void_to is not None),
+        *(_void(money, c, room) for c in to_void),
         return_exceptions=True,  # voids go on without the posts, and the other way round
     )
     settled = dict[int, Deal | None]()
-    for commands, result in zip([to_post, *([c] for c in claimed if c.void_to is not None)], done, strict=True):
+    for commands, result in zip([to_post, *([c] for c in to_void)], done, strict=True):
         if isinstance(result, BaseException):
             raise result
         settled |= {command.id: deal for command, deal in zip(commands, result, strict=True)}
