@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,14 +122,22 @@ def running_system(more: Mapping[str, str] | None = None, keep_in: Path | None =
         assert not (data / "run.env").exists()
 
 
+_STOPS: Counter[int] = Counter()
+"""How many blocks want each process to sleep."""
+
+
 @contextlib.contextmanager
 def stopped(system: System, name: str) -> Iterator[None]:
-    """Let a process sleep until the block ends, unless it dies meanwhile."""
-    sleeper = os.pidfd_open(system.process(name))
+    """Let a process sleep until the block ends, unless it dies meanwhile; of several blocks, until the last ends."""
+    pid = system.process(name)
+    sleeper = os.pidfd_open(pid)
     signal.pidfd_send_signal(sleeper, signal.SIGSTOP)
+    _STOPS[pid] += 1
     try:
         yield
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(sleeper, signal.SIGCONT)
+        _STOPS[pid] -= 1
+        if not _STOPS[pid]:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(sleeper, signal.SIGCONT)
         os.close(sleeper)
