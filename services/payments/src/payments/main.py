@@ -21,7 +21,7 @@ from common.upkeep import upkeep
 from common.web import Check, create_app
 from payments.adapters.accounts import HttpAccounts
 from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, new_seed, read_key
-from payments.adapters.signer import LocalSigner
+from payments.adapters.signer import Bounds, LocalSigner
 from payments.adapters.tron_node import TronNode
 from payments.adapters.tron_usdt import TronUsdt
 from payments.api import internal, public
@@ -86,7 +86,7 @@ def build_gateway(
     node = TronNode(node_url, token)
     addresses = DepositAddresses(stored.deposit_xpub)
     gateway = TronUsdt(node, addresses, main_address, stored.fuel_address, token)
-    signer = LocalSigner(seed, token, main_address, stored.fuel_address, fee_cap_sun)
+    signer = LocalSigner(seed, Bounds([token], main_address, stored.fuel_address, fee_cap_sun))
     return gateway, signer, node
 
 

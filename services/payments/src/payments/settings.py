@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
-from tronpy.keys import is_base58check_address
 
 from common.money import Amount
 from common.settings import CommandSettings, Port, PostgresUrl, ServiceSettings
+from payments.adapters.tron_address import is_tron_address
 
 USDT_MAINNET = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
 
 
 def _tron_address(value: str) -> str:
-    if not is_base58check_address(value):
+    if not is_tron_address(value):
         raise ValueError("is no Tron address, or its checksum is wrong")
     return value
 

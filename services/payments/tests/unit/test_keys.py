@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tronpy.keys import to_raw_address
 
 from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, new_seed, read_key
-from payments.adapters.signer import LocalSigner, SignerRefused
-from payments.domain.model import Header, Payment, PaymentStatus, Step, Sweep, TransferClass
+from payments.adapters.signer import Bounds, LocalSigner, SignerRefused
+from payments.domain.intents import NATIVE, Collect, Delegate, DepositKey, Fuel, Intent, Payout, Reclaim, Stake
+from payments.domain.model import Header, Payment, PaymentStatus, StoredSeed, TransferClass
 from payments.domain.rules import classify, next_status
 from payments.settings import USDT_MAINNET
 from tron_sandbox.protocol import Tx
@@ -18,8 +20,12 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 REFERENCE = Header(1000, f"{1000:016x}" + "ab" * 24, "00" * 32, NOW, True)
 
 
-def sweep_of(address: str, index: int = 0) -> Sweep:
-    return Sweep(1, 1, 1, 1, "tron_usdt", address, index, "USDT", 5, Step.PLANNED, 0)
+STRANGER = "TB8hS63CKx92bKwaHkoUChNxoazzS3SFYs"
+
+
+def signer_of(stored: StoredSeed, fee_cap_sun: int = 10**8) -> LocalSigner:
+    bounds = Bounds([USDT_MAINNET], stored.main_address, stored.fuel_address, fee_cap_sun)
+    return LocalSigner(Seed(stored, KEY), bounds)
 
 
 def test_the_seed_is_unreadable_without_its_key_and_never_shown() -> None:
@@ -35,31 +41,59 @@ def test_the_seed_is_unreadable_without_its_key_and_never_shown() -> None:
 def test_addresses_derived_in_public_are_those_that_the_seed_signs_for() -> None:
     stored, _ = new_seed(KEY)
     addresses = DepositAddresses(stored.deposit_xpub)
-    signer = LocalSigner(Seed(stored, KEY), USDT_MAINNET, stored.main_address, stored.fuel_address, 10**8)
+    signer = signer_of(stored)
 
     for index in (0, 1, 77):
-        address = addresses.deposit_address(index)
-        signed = signer.sweep(sweep_of(address, index), 5, 1000, REFERENCE, 1)
-        tx = Tx.from_bytes(signed.signed)
+        wallet = DepositKey(index, addresses.deposit_address(index))
+        for intent in (Collect(wallet, USDT_MAINNET, 5, 1000), Collect(wallet, NATIVE, 5, 0)):
+            signed = signer.signed(intent, REFERENCE, 1)
+            tx = Tx.from_bytes(signed.signed)
+            assert tx.signers() == [tx.owner] == [to_raw_address(wallet.address)]
+            assert hashlib.sha256(tx.raw).hexdigest() == signed.txid
+
+
+def test_each_intent_becomes_its_own_kind_of_transaction_and_no_other() -> None:
+    stored, _ = new_seed(KEY)
+    signer = signer_of(stored)
+    wallet = DepositKey(3, DepositAddresses(stored.deposit_xpub).deposit_address(3))
+    main, fuel = to_raw_address(stored.main_address), to_raw_address(stored.fuel_address)
+
+    def kind_of(intent: Intent) -> tuple[str, bytes]:
+        tx = Tx.from_bytes(signer.signed(intent, REFERENCE, 1).signed)
         assert tx.signers() == [tx.owner]
-        assert hashlib.sha256(tx.raw).hexdigest() == signed.txid
-    fuel = Tx.from_bytes(signer.fuel(sweep_of(address), 7, REFERENCE, 1).signed)
-    assert (fuel.kind, fuel.contract.amount) == ("TransferContract", 7)
+        return tx.kind, tx.owner
+
+    assert kind_of(Fuel(wallet, 7)) == ("TransferContract", fuel)
+    assert kind_of(Stake(7)) == ("FreezeBalanceV2Contract", fuel)
+    assert kind_of(Payout(1, NATIVE, STRANGER, 7, 0)) == ("TransferContract", main)
+    assert kind_of(Payout(1, USDT_MAINNET, STRANGER, 7, 1000)) == ("TriggerSmartContract", main)
+    assert kind_of(Delegate(wallet, 300_000_000)) == ("DelegateResourceContract", fuel)
+    assert kind_of(Reclaim(wallet, 300_000_000)) == ("UnDelegateResourceContract", fuel)
+    lent = Tx.from_bytes(signer.signed(Delegate(wallet, 300_000_000), REFERENCE, 1).signed).contract
+    assert (lent.receiver_address, lent.resource, lent.balance) == (to_raw_address(wallet.address), 1, 300_000_000)
 
 
 def test_the_signer_refuses_what_is_not_its_business() -> None:
     stored, _ = new_seed(KEY)
     other, _ = new_seed(KEY)
-    signer = LocalSigner(Seed(stored, KEY), USDT_MAINNET, stored.main_address, stored.fuel_address, 1000)
-    address = DepositAddresses(stored.deposit_xpub).deposit_address(0)
-    foreign = DepositAddresses(other.deposit_xpub).deposit_address(0)
+    signer = signer_of(stored, 1000)
+    wallet = DepositKey(0, DepositAddresses(stored.deposit_xpub).deposit_address(0))
+    foreign = DepositKey(0, DepositAddresses(other.deposit_xpub).deposit_address(0))
 
-    with pytest.raises(SignerRefused, match="fee limit"):
-        signer.sweep(sweep_of(address), 5, 1001, REFERENCE, 1)
-    with pytest.raises(SignerRefused, match="fuel"):
-        signer.fuel(sweep_of(address), 1001, REFERENCE, 1)
-    with pytest.raises(SignerRefused, match="does not hold"):
-        signer.sweep(sweep_of(foreign), 5, 10, REFERENCE, 1)
+    for intent, why in (
+        (Collect(wallet, USDT_MAINNET, 5, 1001), "fee limit"),
+        (Collect(wallet, STRANGER, 5, 10), "no asset"),
+        (Collect(wallet, USDT_MAINNET, 0, 10), "no amount"),
+        (Collect(foreign, USDT_MAINNET, 5, 10), "does not hold"),
+        (Fuel(wallet, 1001), "fuel"),
+        (Fuel(foreign, 10), "does not hold"),
+        (Delegate(foreign, 10), "does not hold"),
+        (Payout(1, USDT_MAINNET, USDT_MAINNET, 5, 10), "no address"),
+        (Payout(1, USDT_MAINNET, stored.main_address, 5, 10), "no address"),
+        (Payout(1, NATIVE, STRANGER[:-1] + "t", 5, 0), "no address"),
+    ):
+        with pytest.raises(SignerRefused, match=why):
+            signer.signed(intent, REFERENCE, 1)
 
 
 @pytest.mark.parametrize("content", ["", "zz", "ab" * 31, "ab" * 33])

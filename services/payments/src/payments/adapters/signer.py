@@ -1,81 +1,174 @@
 """The signer: takes an intent, builds the transaction itself, and signs that and nothing else.
 
-It knows the one contract, the one recipient of sweeps and the most that a fee may be; there is no way to hand it a
-hash or bytes to sign.
+It knows the contracts of the assets, the one recipient of sweeps and the most that a fee may be; there is no way
+to hand it a hash or bytes to sign.
 """
 
 import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, assert_never
 
 from google.protobuf import any_pb2
-from google.protobuf.message import Message
 from tronpy.keys import PrivateKey, to_raw_address
 from tronpy.proto import tron_pb2 as pb
 
-from payments.adapters.keys import DEPOSITS, FUEL, Seed
-from payments.domain.model import Header, Signed, Sweep
+from payments.adapters.keys import DEPOSITS, FUEL, MAIN, Seed
+from payments.adapters.tron_address import is_tron_address
+from payments.domain.intents import NATIVE, Collect, Delegate, DepositKey, Fuel, Intent, Payout, Reclaim, Stake
+from payments.domain.model import Header, Signed
 
 LIFETIME = timedelta(seconds=120)
 """How long a transaction of ours may wait for a block: longer makes a lost one slower to replace."""
 TRANSFER_SELECTOR = bytes.fromhex("a9059cbb")
 """The first four bytes of keccak256("transfer(address,uint256)")."""
+ENERGY = 1
+"""Its number among the resources."""
+CONTRACT_TYPES: Mapping[str, Any] = {
+    "TransferContract": 1,
+    "TriggerSmartContract": 31,
+    "FreezeBalanceV2Contract": 54,
+    "DelegateResourceContract": 57,
+    "UnDelegateResourceContract": 58,
+}
+"""Numbers of java-tron's ContractType; tronpy's messages end before Stake 2.0."""
 
 
 class SignerRefused(Exception):
     """An intent that the signer must not sign."""
 
 
-class LocalSigner:
-    """See `payments.domain.ports.Signer`.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the signer never leaves.
 
-    Args:
-        seed: the seed.
-        token: the token's contract.
-        main_address: where sweeps go, and nowhere else.
-        fuel_address: where TRX comes from.
-        fee_cap_sun: the most that one sweep may burn or be given.
+    Attributes:
+        assets: the contracts of the assets that may be moved, beside TRX.
+        main_address: where sweeps go, and nowhere else; where payouts come from.
+        fuel_address: where TRX and energy for sweeps come from.
+        fee_cap_sun: the most that one transaction may burn or be given.
     """
 
-    def __init__(self, seed: Seed, token: str, main_address: str, fuel_address: str, fee_cap_sun: int) -> None:
+    assets: Collection[str]
+    main_address: str
+    fuel_address: str
+    fee_cap_sun: int
+
+
+class LocalSigner:
+    """See `payments.domain.ports.Signer`."""
+
+    def __init__(self, seed: Seed, bounds: Bounds) -> None:
         self._seed = seed
-        self._token = token
-        self._main = main_address
-        self._fuel = fuel_address
-        self._fee_cap_sun = fee_cap_sun
+        self._bounds = bounds
 
-    def sweep(self, sweep: Sweep, amount: int, fee_limit: int, reference: Header, timestamp_ms: int) -> Signed:
+    async def sign(self, intent: Intent, reference: Header, timestamp_ms: int) -> Signed:
         """See the port."""
-        if not 0 < fee_limit <= self._fee_cap_sun:
-            raise SignerRefused(f"the fee limit {fee_limit} is not within {self._fee_cap_sun} sun")
-        key = PrivateKey(self._seed.private_key(DEPOSITS, sweep.derivation_index))
-        _check_key(key, sweep.address)
-        contract = pb.TriggerSmartContract(
-            owner_address=to_raw_address(sweep.address),
-            contract_address=to_raw_address(self._token),
-            data=TRANSFER_SELECTOR + to_raw_address(self._main)[1:].rjust(32, b"\0") + amount.to_bytes(32, "big"),
+        return self.signed(intent, reference, timestamp_ms)
+
+    def signed(self, intent: Intent, reference: Header, timestamp_ms: int) -> Signed:
+        """Sign an intent.
+
+        Raises:
+            SignerRefused: when it is out of bounds.
+        """
+        bounds, moment = self._bounds, (reference, timestamp_ms)
+        match intent:
+            case Collect(wallet, asset, amount, fee_limit):
+                key = self._deposit_key(wallet)
+                return self._move(key, asset, (bounds.main_address, amount), fee_limit, moment)
+            case Payout(_, asset, to, amount, fee_limit):
+                if not is_tron_address(to) or to in (
+                    bounds.main_address,
+                    bounds.fuel_address,
+                    *bounds.assets,
+                ):
+                    raise SignerRefused(f"{to} is no address that a payout may go to")
+                key = self._own_key(MAIN, bounds.main_address)
+                return self._move(key, asset, (to, amount), fee_limit, moment)
+            case Fuel(wallet, sun):
+                self._check_deposit_address(wallet)
+                if not 0 < sun <= bounds.fee_cap_sun:
+                    raise SignerRefused(f"{sun} sun of fuel is not within {bounds.fee_cap_sun} sun")
+                key = self._own_key(FUEL, bounds.fuel_address)
+                return self._move(key, NATIVE, (wallet.address, sun), 0, moment)
+            case Delegate(wallet, sun) | Reclaim(wallet, sun):
+                self._check_deposit_address(wallet)
+                key = self._own_key(FUEL, bounds.fuel_address)
+                kind = "DelegateResourceContract" if isinstance(intent, Delegate) else "UnDelegateResourceContract"
+                owner, receiver = to_raw_address(bounds.fuel_address), to_raw_address(wallet.address)
+                lent = _wire({1: owner, 2: ENERGY, 3: receiver, 4: _positive(sun)})
+                return _sign(key, kind, lent, moment, 0)
+            case Stake(sun):
+                key = self._own_key(FUEL, bounds.fuel_address)
+                staked = _wire({1: to_raw_address(bounds.fuel_address), 2: _positive(sun), 3: ENERGY})
+                return _sign(key, "FreezeBalanceV2Contract", staked, moment, 0)
+            case _:
+                assert_never(intent)
+
+    def _move(
+        self, key: PrivateKey, asset: str, gift: tuple[str, int], fee_limit: int, moment: tuple[Header, int]
+    ) -> Signed:
+        """Sign a transfer; `gift` is the recipient and the amount."""
+        owner, (to, amount) = key.public_key.to_base58check_address(), gift
+        if asset == NATIVE:
+            native = pb.TransferContract(
+                owner_address=to_raw_address(owner), to_address=to_raw_address(to), amount=_positive(amount)
+            )
+            return _sign(key, "TransferContract", native.SerializeToString(), moment, 0)
+        if asset not in self._bounds.assets:
+            raise SignerRefused(f"{asset} is no asset that may be moved")
+        if not 0 < fee_limit <= self._bounds.fee_cap_sun:
+            raise SignerRefused(f"the fee limit {fee_limit} is not within {self._bounds.fee_cap_sun} sun")
+        token = pb.TriggerSmartContract(
+            owner_address=to_raw_address(owner),
+            contract_address=to_raw_address(asset),
+            data=TRANSFER_SELECTOR
+            + to_raw_address(to)[1:].rjust(32, b"\0")
+            + _positive(amount).to_bytes(32, "big"),
         )
-        return _sign(key, "TriggerSmartContract", contract, (reference, timestamp_ms), fee_limit)
+        return _sign(key, "TriggerSmartContract", token.SerializeToString(), moment, fee_limit)
 
-    def fuel(self, sweep: Sweep, sun: int, reference: Header, timestamp_ms: int) -> Signed:
-        """See the port."""
-        if not 0 < sun <= self._fee_cap_sun:
-            raise SignerRefused(f"{sun} sun of fuel is not within {self._fee_cap_sun} sun")
-        key = PrivateKey(self._seed.private_key(FUEL, 0))
-        _check_key(key, self._fuel)
-        contract = pb.TransferContract(
-            owner_address=to_raw_address(self._fuel),
-            to_address=to_raw_address(sweep.address),
-            amount=sun,
-        )
-        return _sign(key, "TransferContract", contract, (reference, timestamp_ms), 0)
+    def _deposit_key(self, wallet: DepositKey) -> PrivateKey:
+        return _checked(PrivateKey(self._seed.private_key(DEPOSITS, wallet.index)), wallet.address)
+
+    def _check_deposit_address(self, wallet: DepositKey) -> None:
+        self._deposit_key(wallet)
+
+    def _own_key(self, account: int, address: str) -> PrivateKey:
+        return _checked(PrivateKey(self._seed.private_key(account, 0)), address)
 
 
-def _check_key(key: PrivateKey, address: str) -> None:
+def _positive(amount: int) -> int:
+    if amount <= 0:
+        raise SignerRefused(f"{amount} is no amount to move")
+    return amount
+
+
+def _checked(key: PrivateKey, address: str) -> PrivateKey:
     if key.public_key.to_base58check_address() != address:
         raise SignerRefused(f"the seed does not hold the key of {address}")
+    return key
 
 
-def _sign(key: PrivateKey, kind: str, contract: Message, moment: tuple[Header, int], fee_limit: int) -> Signed:
+def _wire(fields: dict[int, bytes | int]) -> bytes:
+    """Encode a protobuf message of byte strings and positive numbers."""
+    encoded = b""
+    for number, value in fields.items():
+        if isinstance(value, bytes):
+            encoded += _varint(number << 3 | 2) + _varint(len(value)) + value
+        else:
+            encoded += _varint(number << 3) + _varint(value)
+    return encoded
+
+
+def _varint(value: int) -> bytes:
+    low, rest = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
+
+
+def _sign(key: PrivateKey, kind: str, contract: bytes, moment: tuple[Header, int], fee_limit: int) -> Signed:
     """Build raw_data around the contract and sign its hash (TAPOS: the reference is a solid block)."""
     reference, timestamp_ms = moment
     block_id = bytes.fromhex(reference.hash)
@@ -89,10 +182,8 @@ def _sign(key: PrivateKey, kind: str, contract: Message, moment: tuple[Header, i
     )
     raw.contract.append(
         pb.Transaction.Contract(
-            type=pb.Transaction.Contract.ContractType.Value(kind),
-            parameter=any_pb2.Any(
-                type_url=f"type.googleapis.com/protocol.{kind}", value=contract.SerializeToString()
-            ),
+            type=CONTRACT_TYPES[kind],
+            parameter=any_pb2.Any(type_url=f"type.googleapis.com/protocol.{kind}", value=contract),
         )
     )
     digest = hashlib.sha256(raw.SerializeToString()).digest()

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from payments.domain.model import BlockContent, Booked, Deposit, Fuel, GatewayInfo, Header, Signed, Sweep
+from payments.domain.intents import Intent
+from payments.domain.model import BlockContent, Booked, Deposit, Fuel, GatewayInfo, Header, Signed
 
 
 class Chain(Protocol):
@@ -49,12 +50,8 @@ class Addresses(Protocol):
 class Signer(Protocol):
     """Signs intents, never bare hashes."""
 
-    def sweep(self, sweep: Sweep, amount: int, fee_limit: int, reference: Header, timestamp_ms: int) -> Signed:
-        """Sign the transfer of a wallet's tokens to the main wallet."""
-        ...
-
-    def fuel(self, sweep: Sweep, sun: int, reference: Header, timestamp_ms: int) -> Signed:
-        """Sign a transfer of TRX from the fuel wallet to a deposit wallet."""
+    async def sign(self, intent: Intent, reference: Header, timestamp_ms: int) -> Signed:
+        """Build the intent's transaction and sign it; it lives two minutes from the reference block's time."""
         ...
 
 

@@ -18,6 +18,7 @@ from common.logging import get_logger, report
 from payments.db import chain, payments, sweeps
 from payments.db.sweeps import TxidTaken
 from payments.domain import events
+from payments.domain.intents import Collect, DepositKey, Fuel
 from payments.domain.model import Outgoing, Signed, Step, Sweep, TxState
 from payments.domain.ports import Gateway
 from payments.domain.rules import shortage
@@ -134,14 +135,13 @@ async def _begin_step(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
     if fuel.needed > parts.policy.sweep_fee_cap_sun:
         raise SweepStuck(f"sweep {sweep.id} would cost {fuel.needed} sun, more than SWEEP_FEE_CAP_SUN")
     missing = shortage(fuel.needed, fuel.available)
+    wallet = DepositKey(sweep.derivation_index, sweep.address)
+    intent = Fuel(wallet, missing) if missing else Collect(wallet, gateway.token, amount, fuel.fee_limit)
     reference = await gateway.chain.solid_head()
     timestamp_ms = int(parts.clock.now().timestamp() * 1000)
     for later in range(TIMESTAMP_TRIES):
         moment = timestamp_ms + later
-        if missing:
-            signed = parts.signer.fuel(sweep, missing, reference, moment)
-        else:
-            signed = parts.signer.sweep(sweep, amount, fuel.fee_limit, reference, moment)
+        signed = await parts.signer.sign(intent, reference, moment)
         try:
             step = Step.FUELING if missing else Step.TRANSFERRING
             await _store(parts, gateway, sweep, signed, step, amount)

@@ -1,0 +1,13 @@
+"""Tron's addresses in base58check: `T…`, 34 characters, 21 bytes beginning with 0x41."""
+
+from tronpy.keys import is_base58check_address
+
+LENGTH = 34
+
+
+def is_tron_address(text: str) -> bool:
+    """Tell whether a text is an address with the right checksum."""
+    try:
+        return len(text) == LENGTH and is_base58check_address(text)
+    except ValueError:
+        return False
