@@ -6,8 +6,6 @@ import orjson
 from fastapi import Depends, Query, Request, Response
 
 from accounts.api.schemas import (
-    DepositOut,
-    DepositsOut,
     HeldOut,
     HeldPageOut,
     KeyHashIn,
@@ -17,6 +15,8 @@ from accounts.api.schemas import (
     OperationsIn,
     OutcomeOut,
     OutcomesOut,
+    OutsideOut,
+    OutsidePageOut,
     OwnerBalanceOut,
     OwnerBalancesOut,
     OwnersIn,
@@ -100,11 +100,11 @@ async def void_an_operation(body: VoidIn, _: Deals, request: Request) -> ResultO
     return _show(await void_operation(request.app.state.database, body.key))
 
 
-@routes.get("/deposits")
-async def list_deposits(_: Payments, request: Request, after: After = 0) -> DepositsOut:
-    """List applied deposits in the ledger's order."""
-    rows = await list_books.list_deposits(request.app.state.database, after)
-    return DepositsOut(deposits=[DepositOut(**row) for row in rows])
+@routes.get("/outside")
+async def list_outside(_: Payments, request: Request, after: After = 0) -> OutsidePageOut:
+    """List what was applied between the ledger and the outside, in the ledger's order."""
+    rows = await list_books.list_outside(request.app.state.database, after)
+    return OutsidePageOut(operations=[OutsideOut(**row) for row in rows])
 
 
 @routes.post("/outcomes")

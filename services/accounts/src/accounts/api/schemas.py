@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from accounts.domain.ledger import Leg, Operation
+from accounts.domain.ledger import HOUSE_TENANT, Leg, Operation
 from accounts.domain.users import Adjustment, User
 from common.ids import MAX_ID, request_id
 from common.money import Currency
@@ -56,7 +56,7 @@ class AdjustmentOut(BaseModel):
     currency: str
     amount: str = Field(examples=["-12.500000"])
     balance_after: str
-    kind: str = Field(description="hold, release, refund or deposit")
+    kind: str = Field(description="hold, release, refund, deposit, payout_hold or payout_return")
     operation_key: str
     created_at: datetime
 
@@ -107,7 +107,7 @@ class OperationIn(Body):
 
     key: str
     kind: str
-    tenant_id: IdField
+    tenant_id: Annotated[int, Field(ge=HOUSE_TENANT, le=MAX_ID)]
     currency: str
     legs: Annotated[list[LegIn], Field(max_length=10)]
     request_id: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_.-]{1,64}$")] | None = None
@@ -173,19 +173,23 @@ class OwnerBalancesOut(BaseModel):
     balances: list[OwnerBalanceOut]
 
 
-class DepositOut(BaseModel):
-    """An applied deposit."""
+class OutsideOut(BaseModel):
+    """An applied operation between the ledger and the outside: a deposit, funding, a fee or a payout."""
 
     id: int
     key: str
+    kind: str
     tenant_id: int
+    currency: str | None
     amount_units: str
+    outside: str | None = Field(description="the account outside, for example external:tron_usdt")
+    inside: str | None = Field(description="the other account, for example user:7")
 
 
-class DepositsOut(BaseModel):
-    """A page of applied deposits."""
+class OutsidePageOut(BaseModel):
+    """A page of them."""
 
-    deposits: list[DepositOut]
+    operations: list[OutsideOut]
 
 
 class KeysIn(Body):

@@ -81,6 +81,13 @@ _TOTALS = sa.text(
      WHERE a.kind = 'external' GROUP BY 1, 2 ORDER BY 1, 2
     """
 )
+# What fees took beyond our own capital is other people's money.
+_HOUSE = sa.text(
+    """
+    SELECT a.currency, sum(j.amount)::text AS units FROM account a JOIN adjustment j ON j.account_id = a.id
+     WHERE a.kind IN ('fees', 'operator') GROUP BY 1 HAVING sum(j.amount) < 0 ORDER BY 1
+    """
+)
 # Each movement of a user's balance is an event of that account and version, and each change of a user.
 _UNTOLD = sa.text(
     """
@@ -142,6 +149,11 @@ async def _chains(connection: Connection) -> AsyncIterator[Piece]:
 async def external_totals(connection: Connection) -> list[Found]:
     """Return the sum of external legs, in smallest units, per currency and kind of operation."""
     return [dict(row) for row in (await connection.execute(_TOTALS))]
+
+
+async def house_deficits(connection: Connection) -> list[Found]:
+    """Return the currencies in which fees exceed our own capital, with what is missing in smallest units."""
+    return [dict(row) for row in (await connection.execute(_HOUSE))]
 
 
 async def untold(connection: Connection, since: datetime) -> list[Found]:

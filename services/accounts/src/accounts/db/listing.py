@@ -1,4 +1,4 @@
-"""What the other services compare with their own books: deposits, outcomes, and what deals hold."""
+"""What the other services compare with their own books: what came and went, outcomes, and what deals hold."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +11,18 @@ from common.db import Connection
 _TAKEN = """
     (SELECT COALESCE(sum(j.amount), 0) FROM adjustment j WHERE j.operation_id = o.id AND j.amount > 0)::text
 """
-_DEPOSITS = sa.text(
+_OUTSIDE = sa.text(
     f"""
-    SELECT o.id, o.key, o.tenant_id, {_TAKEN} AS amount_units FROM operation o
-     WHERE o.kind = 'deposit' AND o.outcome = 'applied' AND o.id > :after ORDER BY o.id LIMIT :limit
+    SELECT o.id, o.key, o.kind, o.tenant_id, {_TAKEN} AS amount_units,
+           (SELECT min(a.currency) FROM adjustment j JOIN account a ON a.id = j.account_id
+             WHERE j.operation_id = o.id) AS currency,
+           (SELECT min(a.owner) FROM adjustment j JOIN account a ON a.id = j.account_id
+             WHERE j.operation_id = o.id AND a.kind = 'external') AS outside,
+           (SELECT min(a.owner) FROM adjustment j JOIN account a ON a.id = j.account_id
+             WHERE j.operation_id = o.id AND a.kind <> 'external') AS inside
+      FROM operation o
+     WHERE o.kind IN ('deposit', 'funding', 'fee', 'payout') AND o.outcome = 'applied' AND o.id > :after
+     ORDER BY o.id LIMIT :limit
     """
 )
 _OUTCOMES = sa.text(f"SELECT o.key, o.outcome, {_TAKEN} AS amount_units FROM operation o WHERE o.key = ANY(:keys)")
@@ -28,9 +36,9 @@ _HELD = sa.text(
 Rows = list[dict[str, Any]]
 
 
-async def deposits(connection: Connection, after: int, limit: int) -> Rows:
-    """Return applied deposits in the ledger's order, above an operation's id."""
-    rows = await connection.execute(_DEPOSITS, {"after": after, "limit": limit})
+async def outside(connection: Connection, after: int, limit: int) -> Rows:
+    """Return what was applied between the ledger and the outside, in order, above an operation's id."""
+    rows = await connection.execute(_OUTSIDE, {"after": after, "limit": limit})
     return [dict(row) for row in rows]
 
 

@@ -33,14 +33,23 @@ PATTERNS: Mapping[str, tuple[str, str]] = {
     "release": ("deal", "user"),
     "refund": ("deal", "user"),
     "deposit": ("external", "user"),
+    "funding": ("external", "operator"),
+    "fee": ("fees", "external"),
+    "payout_hold": ("user", "withdrawal"),
+    "payout": ("withdrawal", "external"),
+    "payout_return": ("withdrawal", "user"),
 }
 """For each kind of operation, the kind of account that gives and the kind that takes."""
 
 KINDS_BY_CALLER: Mapping[str, frozenset[str]] = {
     "deals": frozenset({"hold", "release", "refund"}),
-    "payments": frozenset({"deposit"}),
+    "payments": frozenset({"deposit", "funding", "fee", "payout_hold", "payout", "payout_return"}),
 }
 """The kinds of operation each service's credential may post."""
+
+HOUSE_KINDS = frozenset({"funding", "fee"})
+HOUSE_TENANT = 0
+"""Whom fees and our own capital belong to: no marketplace."""
 
 MATERIALISED = frozenset({"user", "deal", "withdrawal"})
 FILLED_ONCE = frozenset({"deal", "withdrawal"})
@@ -86,6 +95,8 @@ class Operation:
             return "kind"
         if not _CURRENCY.fullmatch(self.currency):
             return "currency"
+        if (self.tenant_id == HOUSE_TENANT) != (self.kind in HOUSE_KINDS):
+            return "tenant"
         if len(self.legs) != 2:
             return "legs"
         for leg in self.legs:

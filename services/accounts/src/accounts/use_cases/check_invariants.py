@@ -35,6 +35,7 @@ async def check_invariants(
             if progress is not None:
                 progress(piece.check, looked[piece.check])
         totals = await invariants.external_totals(connection)
+        found["fees_above_capital"] = await invariants.house_deficits(connection)
         now = await ledger.now(connection)
         found["change_not_told"] = await invariants.untold(connection, now - TOLD_WITHIN)
     found |= await compare(database, followed)

@@ -9,10 +9,10 @@ from common.db import Database
 PAGE = 500
 
 
-async def list_deposits(database: Database, after: int) -> Rows:
-    """Return a page of applied deposits above an operation's id."""
+async def list_outside(database: Database, after: int) -> Rows:
+    """Return a page of what was applied between the ledger and the outside, above an operation's id."""
     async with database.transaction() as connection:
-        return await listing.deposits(connection, after, PAGE)
+        return await listing.outside(connection, after, PAGE)
 
 
 async def list_outcomes(database: Database, keys: Sequence[str]) -> Rows:

@@ -10,7 +10,7 @@ from common.auth import Principal, hash_key, new_key
 from common.db import Database
 from common.errors import InvalidInput
 
-SCOPES = ("default", "arbiter")
+SCOPES = ("default", "arbiter", "withdraw", "approve")
 
 
 async def create_tenant(database: Database, name: str) -> int:

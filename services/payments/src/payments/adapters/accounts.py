@@ -52,10 +52,13 @@ class HttpAccounts:
                 log.error("deposit.refused", **result)
         return [result["outcome"] == "applied" for result in found["results"]]
 
-    async def deposits(self, after: int) -> list[Booked]:
+    async def outside(self, after: int) -> list[Booked]:
         """See the port."""
-        found = await self._client.call("GET", "/internal/v1/deposits", params={"after": after})
-        return [Booked(d["id"], d["key"], int(d["amount_units"])) for d in found["deposits"]]
+        found = await self._client.call("GET", "/internal/v1/outside", params={"after": after})
+        return [
+            Booked(o["id"], o["key"], o["kind"], o["currency"], int(o["amount_units"]))
+            for o in found["operations"]
+        ]
 
     async def booked(self, keys: Sequence[str]) -> dict[str, int]:
         """See the port."""

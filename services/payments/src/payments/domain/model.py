@@ -147,10 +147,12 @@ class Deposit:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """A deposit as the ledger has it; `place` orders the pages of a list."""
+    """What came from outside or went there, as the ledger has it; `place` orders the pages of a list."""
 
     place: int
     key: str
+    kind: str
+    currency: str | None
     amount: int
 
 

@@ -66,8 +66,8 @@ class Accounts(Protocol):
         """Post deposits; tell for each whether it is applied."""
         ...
 
-    async def deposits(self, after: int) -> list[Booked]:
-        """Return a page of applied deposits in the ledger's order, above a place."""
+    async def outside(self, after: int) -> list[Booked]:
+        """Return a page of what was applied between the ledger and the outside, in its order, above a place."""
         ...
 
     async def booked(self, keys: Sequence[str]) -> dict[str, int]:

@@ -54,7 +54,7 @@ async def check_invariants(parts: Payments, followed: Sequence[Followed] = ()) -
 async def _not_stored(parts: Payments) -> Found:
     """Return what the ledger credited and no stored transfer explains, or explains with another amount."""
     after, wrong = 0, Found()
-    while page := await parts.accounts.deposits(after):
+    while page := await parts.accounts.outside(after):
         async with parts.database.transaction() as connection:
             ours = await books.stored(connection, [booked.key for booked in page])
         for booked in page:
