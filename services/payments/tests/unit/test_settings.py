@@ -24,7 +24,7 @@ def test_a_broken_setting_is_named(
     monkeypatch.setenv("SERVICE_CREDENTIAL", "x" * 20)
     monkeypatch.setenv("SERVICE_CALLERS", "{}")
     monkeypatch.setenv("PAYMENTS_DATABASE_URL", "postgresql://x")
-    monkeypatch.setenv("PAYMENTS_SEED_KEY_FILE", "key")
+    monkeypatch.setenv("SIGNER_CREDENTIAL", "x" * 20)
     load(PaymentsSettings)
     monkeypatch.setenv(variable, value)
 

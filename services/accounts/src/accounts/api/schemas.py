@@ -179,7 +179,10 @@ class DepositOut(BaseModel):
     id: int
     key: str
     tenant_id: int
+    currency: str | None
     amount_units: str
+    outside: str | None = Field(description="the account outside, for example external:tron_usdt")
+    inside: str | None = Field(description="the other account, for example user:7")
 
 
 class DepositsOut(BaseModel):

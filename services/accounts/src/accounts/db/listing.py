@@ -13,7 +13,14 @@ _TAKEN = """
 """
 _DEPOSITS = sa.text(
     f"""
-    SELECT o.id, o.key, o.tenant_id, {_TAKEN} AS amount_units FROM operation o
+    SELECT o.id, o.key, o.tenant_id, {_TAKEN} AS amount_units,
+           (SELECT min(a.currency) FROM adjustment j JOIN account a ON a.id = j.account_id
+             WHERE j.operation_id = o.id) AS currency,
+           (SELECT min(a.owner) FROM adjustment j JOIN account a ON a.id = j.account_id
+             WHERE j.operation_id = o.id AND a.kind = 'external') AS outside,
+           (SELECT min(a.owner) FROM adjustment j JOIN account a ON a.id = j.account_id
+             WHERE j.operation_id = o.id AND a.kind <> 'external') AS inside
+      FROM operation o
      WHERE o.kind = 'deposit' AND o.outcome = 'applied' AND o.id > :after ORDER BY o.id LIMIT :limit
     """
 )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from common.internal import InternalClient
 from common.logging import get_logger
-from payments.domain.model import Booked, Deposit
+from payments.domain.model import Booked, Credited, Deposit
 
 log = get_logger()
 
@@ -56,6 +56,22 @@ class HttpAccounts:
         """See the port."""
         found = await self._client.call("GET", "/internal/v1/deposits", params={"after": after})
         return [Booked(d["id"], d["key"], int(d["amount_units"])) for d in found["deposits"]]
+
+    async def credited(self, after: int) -> list[Credited]:
+        """See the port."""
+        found = await self._client.call("GET", "/internal/v1/deposits", params={"after": after})
+        return [
+            Credited(
+                place=d["id"],
+                key=d["key"],
+                tenant_id=d["tenant_id"],
+                user_id=int(d["inside"].removeprefix("user:")),
+                gateway_id=d["outside"].removeprefix("external:"),
+                currency=d["currency"],
+                amount=int(d["amount_units"]),
+            )
+            for d in found["deposits"]
+        ]
 
     async def booked(self, keys: Sequence[str]) -> dict[str, int]:
         """See the port."""

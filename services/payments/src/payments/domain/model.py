@@ -107,6 +107,15 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """A transfer and the solid block that holds it."""
+
+    height: int
+    time: datetime
+    transfer: Transfer
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """How a transaction in a block ended, whatever it was."""
 
@@ -151,6 +160,19 @@ class Booked:
 
     place: int
     key: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """A deposit as the ledger has it, with whom it was credited to and what it came through."""
+
+    place: int
+    key: str
+    tenant_id: int
+    user_id: int
+    gateway_id: str
+    currency: str
     amount: int
 
 
@@ -212,11 +234,29 @@ class Fuel:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSeed:
-    """A seed that only the holder of its key can read, and what is derived from it in public."""
+class SignedPayout:
+    """What was signed for a withdrawal: the same for ever, and the transaction that was signed last."""
 
-    nonce: bytes
-    ciphertext: bytes
+    asset: str
+    to: str
+    amount: int
+    tries: int
+    last: Signed | None
+
+
+@dataclass(frozen=True, slots=True)
+class WalletRoot:
+    """What is derived from the seed in public: the deposit wallets' account key and our two own wallets."""
+
     deposit_xpub: str
     main_address: str
     fuel_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeed:
+    """A seed that only the holder of its key can read, and its public part."""
+
+    nonce: bytes
+    ciphertext: bytes
+    root: WalletRoot
