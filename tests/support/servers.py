@@ -122,6 +122,8 @@ class Databases:
                     "SET session_replication_role = replica;"  # the ledger's triggers refuse otherwise
                     f"TRUNCATE {names} RESTART IDENTITY CASCADE"
                 )
+                if service == "payments":  # no table owns it
+                    await connection.execute("ALTER SEQUENCE wallet_index RESTART")
             finally:
                 await connection.close()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tronpy.keys import to_raw_address
 
-from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, new_seed, read_key
+from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, new_seed, read_key, seed_of_words
 from payments.adapters.signer import Bounds, LocalSigner
-from payments.domain.errors import SignerRefused
+from payments.domain.errors import SeedRefused, SignerRefused
 from payments.domain.intents import NATIVE, Collect, Delegate, DepositKey, Fuel, Intent, Payout, Reclaim, Stake
 from payments.domain.model import Header, Payment, PaymentStatus, StoredSeed, TransferClass
 from payments.domain.rules import classify, next_status
@@ -22,6 +22,31 @@ REFERENCE = Header(1000, f"{1000:016x}" + "ab" * 24, "00" * 32, NOW, True)
 
 
 STRANGER = "TB8hS63CKx92bKwaHkoUChNxoazzS3SFYs"
+
+
+def test_words_restore_the_seed_that_they_were_made_with() -> None:
+    stored, words = new_seed(KEY)
+
+    restored = seed_of_words(f" {words.upper()}\n", bytes(32))
+
+    assert restored.root == stored.root
+    assert Seed(restored, bytes(32)).private_key(0, 1) == Seed(stored, KEY).private_key(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("", "not 0"),
+        ("abandon " * 23, "not 23"),
+        ("abandon " * 24, "checksum"),
+        ("abandon papaya " + "abandon " * 21 + "rhubarb", "word 2, 24$"),
+    ],
+)
+def test_words_that_are_no_mnemonic_are_refused_without_being_shown(words: str, why: str) -> None:
+    with pytest.raises(SeedRefused, match=why) as refused:
+        seed_of_words(words, KEY)
+    assert refused.value.__cause__ is None
+    assert not [word for word in words.split() if word in str(refused.value)]
 
 
 def signer_of(stored: StoredSeed, fee_cap_sun: int = 10**8) -> LocalSigner:

@@ -25,6 +25,7 @@ _LOCK = sa.text(
      WHERE withdrawal_id = :withdrawal_id FOR UPDATE
     """
 )
+_ALONE = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:txid, 0))")
 _KNOWN = sa.text("SELECT count(*) FROM signer.payout WHERE txid = :txid AND withdrawal_id <> :withdrawal_id")
 _KEEP = sa.text(
     """
@@ -55,7 +56,11 @@ async def lock_payout(connection: Connection, payout: Payout) -> SignedPayout:
 
 
 async def is_another(connection: Connection, withdrawal_id: int, txid: str) -> bool:
-    """Tell whether another withdrawal has this transaction: the same recipient, amount and millisecond."""
+    """Tell whether another withdrawal has this transaction: the same recipient, amount and millisecond.
+
+    Whoever asks about the same one at the same time waits until this transaction has ended.
+    """
+    await connection.execute(_ALONE, {"txid": txid})
     return bool(await connection.value(_KNOWN, {"txid": txid, "withdrawal_id": withdrawal_id}))
 
 
