@@ -206,7 +206,7 @@ async def test_a_deal_finishes_by_itself_when_accounts_was_stopped(system: Syste
 
 async def test_a_killed_service_is_started_again_and_goes_on(system: System) -> None:
     created = await deal(system)
-    for service in ("deals", "accounts", "payments", "chat"):
+    for service in ("deals", "accounts", "payments", "signer", "chat"):
         os.kill(system.process(service), signal.SIGKILL)
 
     async def answers() -> list[int]:

@@ -36,16 +36,14 @@ from deals.adapters.tokens import Ed25519Signer
 from deals.use_cases.fund_waiting_deals import fund_waiting_deals, request_funding
 from deals.use_cases.settle_commands import Money
 from payments.adapters.accounts import HttpAccounts as PaymentsAccounts
-from payments.adapters.keys import Seed, new_seed
 from payments.settings import USDT_MAINNET as USDT_CONTRACT
 from payments.use_cases.context import Payments, Policy
-from payments.use_cases.manage_seed import create_seed
 from payments.use_cases.record_applied import record_applied
 from support.servers import Databases
+from support.signing import SigningHouse, open_signer
 
 CALLERS = {name: f"secret-of-{name}-0123" for name in ("accounts", "deals", "payments", "chat", "operator")}
 USDT = 1_000_000
-SEED_KEY = bytes(range(32))
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -90,6 +88,7 @@ class House:
     keys: dict[str, str] = field(default_factory=dict)
     payments: FastAPI | None = None
     parts: Payments | None = None
+    signing: SigningHouse | None = None
 
     def client(self, service: str, key: str = "default") -> httpx.AsyncClient:
         """Return a client of a service with one of the tenant's keys (`default`, `arbiter`, `other`)."""
@@ -206,16 +205,14 @@ async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> No
     stack.push_async_callback(database.close)
     client = InternalClient("http://accounts", CALLERS["payments"], transport=httpx.ASGITransport(house.accounts))
     stack.push_async_callback(client.close)
-    stored, _ = await create_seed(database, lambda: new_seed(SEED_KEY))
-    gateway, signer, node = payments.main.build_gateway(
-        node_url, USDT_CONTRACT, stored, Seed(stored, SEED_KEY), fee_cap_sun=30_000_000
-    )
+    house.signing = await open_signer(house.databases, stack)
+    gateway, node = payments.main.build_gateway(node_url, USDT_CONTRACT, house.signing.stored.root)
     stack.push_async_callback(node.close)
     house.parts = Payments(
         database=database,
         gateways={gateway.info.id: gateway},
         accounts=PaymentsAccounts(client),
-        signer=signer,
+        signer=house.signing.remote,
         clock=SystemClock(),
         policy=Policy(timedelta(hours=1), 1 * USDT, 30_000_000),
         told=nothing,

@@ -99,6 +99,11 @@ class Databases:
         name = f"garant_{service}"
         return self.postgres.url(name, name, self.password)
 
+    @property
+    def signer_url(self) -> str:
+        """The URL by which the signer connects to its schema of payments' database."""
+        return self.postgres.url("garant_payments", "garant_signer", self.password)
+
     def owner_url(self, service: str) -> str:
         """Return the URL of the owner."""
         return self.postgres.url(f"garant_{service}")
@@ -109,14 +114,16 @@ class Databases:
             connection = await asyncpg.connect(self.owner_url(service), timeout=5)
             try:
                 tables = await connection.fetch(
-                    "SELECT quote_ident(tablename) FROM pg_tables"
-                    " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+                    "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+                    " WHERE schemaname IN ('public', 'signer') AND tablename <> 'alembic_version'"
                 )
                 names = ", ".join(row[0] for row in tables)
                 await connection.execute(
                     "SET session_replication_role = replica;"  # the ledger's triggers refuse otherwise
                     f"TRUNCATE {names} RESTART IDENTITY CASCADE"
                 )
+                if service == "payments":  # no table owns it
+                    await connection.execute("ALTER SEQUENCE wallet_index RESTART")
             finally:
                 await connection.close()
 
@@ -139,11 +146,16 @@ def databases() -> Iterator[Databases]:
 def provisioned(postgres: Postgres) -> Databases:
     """Create and migrate the databases on a server that runs; not for a thread whose event loop runs."""
     password = secrets.token_hex(12)
-    asyncio.run(postgres.provision({f"garant_{s}": password for s in SERVICES}))
+    asyncio.run(_provision(postgres, password))
     found = Databases(postgres, password)
     for service in SERVICES:
         upgrade(ROOT / "services" / service / "migrations", found.owner_url(service))
     return found
+
+
+async def _provision(postgres: Postgres, password: str) -> None:
+    await postgres.provision({f"garant_{s}": password for s in SERVICES})
+    await postgres.provision_schema("garant_payments", "signer", "garant_signer", password)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,8 @@ from support.servers import free_port, temporary_folder
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 15
 COMMANDS = {
-    **{name: f"-m\0{name}\0" for name in ("accounts", "deals", "payments", "chat")},
+    **{name: f"-m\0{name}\0serve\0" for name in ("accounts", "deals", "payments", "chat")},
+    "signer": "-m\0payments\0signer\0",
     "gateway": "/caddy\0run\0",
     "nats": "/nats-server\0",
     "postgres": "/postgres\0-D\0",

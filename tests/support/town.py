@@ -26,9 +26,10 @@ from garant_local.postgres import Postgres
 from garant_local.stack import answers
 from payments.adapters.keys import new_seed
 from payments.use_cases.manage_seed import create_seed
-from support.house import CALLERS, SEED_KEY
+from support.house import CALLERS
 from support.proxy import FaultProxy, fault_proxy
 from support.servers import Databases, free_port, provisioned, temporary_folder
+from support.signing import SEED_KEY
 from support.waiting import eventually
 
 SERVICES = ("accounts", "deals")
@@ -226,7 +227,7 @@ async def _check_stream(town: Town, service: str) -> None:
             last[aggregate] = version
 
 
-def _environment(name: str, town: Town, seed_key: Path) -> dict[str, str]:
+def _environment(name: str, town: Town) -> dict[str, str]:
     through_proxy = town.nats_url.rpartition(":")[0] + f":{town.proxy.port}"
     return {
         **os.environ,
@@ -237,7 +238,7 @@ def _environment(name: str, town: Town, seed_key: Path) -> dict[str, str]:
         f"{name.upper()}_PORT": town.urls[name].rpartition(":")[2],
         "ACCOUNTS_URL": town.urls["accounts"],
         "PAYMENTS_URL": town.urls["payments"],
-        "PAYMENTS_SEED_KEY_FILE": str(seed_key),
+        "SIGNER_CREDENTIAL": "nothing-is-signed-here",
         "CHAT_TOKEN_PRIVATE_KEY": "11" * 32,
     }
 
@@ -260,15 +261,12 @@ async def running_town() -> AsyncIterator[Town]:
         town.key = await _key(databases)
         await _make_seed(databases)
         town.urls = {name: f"http://127.0.0.1:{free_port()}" for name in COMMANDS}
-        seed_key = folder / "seed.key"
-        seed_key.write_text(SEED_KEY.hex())
-        seed_key.chmod(0o600)
         for name, command in COMMANDS.items():
             process = Process(
                 [sys.executable, "-m", name, command],
                 answers(f"{town.urls[name]}/readyz"),
                 folder / f"{name}.log",
-                environment=_environment(name, town, seed_key),
+                environment=_environment(name, town),
             )
             town.services[name] = process
         stack.push_async_callback(_stop_services, town)
@@ -283,7 +281,7 @@ async def _stop_services(town: Town) -> None:
 
 async def _make_seed(databases: Databases) -> None:
     """Make the seed without which payments does not start."""
-    database = Database(databases.url("payments"), "town", 2)
+    database = Database(databases.signer_url, "town", 2)
     try:
         await create_seed(database, lambda: new_seed(SEED_KEY))
     finally:

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-VICTIMS = ("accounts", "deals", "payments", "chat", "gateway", "nats", "postgres", "tron")
+VICTIMS = ("accounts", "deals", "payments", "signer", "chat", "gateway", "nats", "postgres", "tron")
 KILL, STOP, BACKENDS = "kill", "stop", "backends"
 GAP_S = (0.5, 6.0)
 STOP_S = (0.5, 15.0)

@@ -1,1 +1,1 @@
-"""The whole system on one machine: real servers from pip-installed binaries, and the four services."""
+"""The whole system on one machine: real servers from pip-installed binaries, the four services and the signer."""

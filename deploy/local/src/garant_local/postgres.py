@@ -133,6 +133,21 @@ class Postgres:
         for name in roles:
             await self.grant(name, name)
 
+    async def provision_schema(self, database: str, schema: str, role: str, password: str) -> None:
+        """Create a role that may read and write the rows of one schema of a database, and remove none."""
+        connection = await asyncpg.connect(self.url(database), timeout=5)
+        try:
+            known = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
+            quoted = await connection.fetchval("SELECT quote_literal($1::text)", password)
+            await connection.execute(
+                f'{"ALTER" if known else "CREATE"} ROLE "{role}" LOGIN PASSWORD {quoted};'
+                f'GRANT CONNECT ON DATABASE "{database}" TO "{role}";'
+                f'CREATE SCHEMA IF NOT EXISTS "{schema}"; GRANT USAGE ON SCHEMA "{schema}" TO "{role}";'
+                f'ALTER DEFAULT PRIVILEGES IN SCHEMA "{schema}" GRANT SELECT, INSERT, UPDATE ON TABLES TO "{role}"'
+            )
+        finally:
+            await connection.close()
+
     async def grant(self, database: str, role: str) -> None:
         """Let `role` read and write the rows of tables that are still to be made in `database`."""
         connection = await asyncpg.connect(self.url(database), timeout=5)

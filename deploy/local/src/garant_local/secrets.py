@@ -13,7 +13,7 @@ def load_secrets(data: Path) -> dict[str, Any]:
     """Return the secrets of the data folder, new ones the first time."""
     path = data / "secrets.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    names = ["postgres", "nats", "operator", *SERVICES]
+    names = ["postgres", "nats", "operator", *SERVICES, "signer", "signer_credential"]
     fresh: dict[str, Any] = {name: random_secrets.token_hex(24) for name in names}
     fresh["chat_token_private_key"] = random_secrets.token_hex(32)
     fresh["seed_key"] = random_secrets.token_hex(32)

@@ -17,6 +17,7 @@ PORTS = {
     "deals": ("DEALS_PORT", 8002),
     "payments": ("PAYMENTS_PORT", 8003),
     "chat": ("CHAT_PORT", 8004),
+    "signer": ("SIGNER_PORT", 8005),
     "tron": ("TRON_SANDBOX_PORT", 9090),
     "postgres": ("POSTGRES_PORT", 5433),
     "nats": ("NATS_PORT", 4222),

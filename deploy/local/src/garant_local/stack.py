@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,10 @@ from garant_local.settings import ROOT, LocalSettings
 from garant_local.supervisor import Spec, StartError, Supervisor
 
 SERVERS_STOP_LAST = 1
+NOTHING: Mapping[str, str] = {}
 COMMAND_TIMEOUT_S = 60
+FUEL_PER_HOUR_SUN = str(10**12)
+"""All that the faucet gives the fuel wallet: here TRX costs nothing."""
 
 
 @dataclass(slots=True)
@@ -49,6 +52,9 @@ class Stack:
         """Start everything, telling each step; return when all of it is ready."""
         await asyncio.gather(*(supervisor.start(spec) for spec in self._servers()))
         await self.postgres.provision({database(s): self.secrets[s] for s in SERVICES})
+        await self.postgres.provision_schema(
+            database("payments"), "signer", database("signer"), self.secrets["signer"]
+        )
         for service in SERVICES:
             tell(f"migrating the database of {service}")
             await asyncio.to_thread(
@@ -65,6 +71,7 @@ class Stack:
         tell("starting the services and the gateway")
         await asyncio.gather(
             *(supervisor.start(self._service(s)) for s in SERVICES),
+            supervisor.start(self._signer()),
             supervisor.start(self._gateway()),
         )
 
@@ -97,6 +104,14 @@ class Stack:
             [sys.executable, "-m", name, "serve"],
             answers(self.base_url(name) + "/readyz"),
             self._environment(name),
+        )
+
+    def _signer(self) -> Spec:
+        return Spec(
+            "signer",
+            [sys.executable, "-m", "payments", "signer"],
+            answers(self.base_url("signer") + "/readyz"),
+            self._signer_environment(),
         )
 
     def _gateway(self) -> Spec:
@@ -139,11 +154,27 @@ class Stack:
             "CHAT_TOKEN_PUBLIC_KEY": _public_key(self.secrets["chat_token_private_key"]),
             "CHAT_ACCEPT_PLAIN_CHAT_ID": os.environ.get("CHAT_ACCEPT_PLAIN_CHAT_ID", "true"),
             "TRON_NODE_URL": self.base_url("tron"),
-            "PAYMENTS_SEED_KEY_FILE": str(self.settings.data / "seed.key"),
+            **(self._signer_access() if name == "payments" else {}),
             "TRON_SCAN_INTERVAL_S": "0.5",
             "PAYMENTS_CHECK_INTERVAL_S": "5",
             **{f"{s.upper()}_PORT": str(self.settings.ports[s]) for s in SERVICES},
             **{f"{s.upper()}_URL": self.base_url(s) for s in SERVICES},
+        }
+
+    def _signer_access(self) -> dict[str, str]:
+        """Return what payments alone is told: how to reach the signer."""
+        return {"SIGNER_URL": self.base_url("signer"), "SIGNER_CREDENTIAL": self.secrets["signer_credential"]}
+
+    def _signer_environment(self) -> dict[str, str]:
+        """Return what the signer and the commands of the seed are told; no other process has the key file."""
+        own = self.postgres.url(database("payments"), database("signer"), self.secrets["signer"])
+        return {
+            "PYTHONUNBUFFERED": "1",
+            "SERVICE_CALLERS": json.dumps({"payments": self.secrets["signer_credential"]}),
+            "SIGNER_DATABASE_URL": own,
+            "SIGNER_PORT": str(self.settings.ports["signer"]),
+            "PAYMENTS_SEED_KEY_FILE": str(self.settings.data / "seed.key"),
+            "SIGNER_FUEL_PER_HOUR_SUN": os.environ.get("SIGNER_FUEL_PER_HOUR_SUN", FUEL_PER_HOUR_SUN),
         }
 
     async def _create_keys(self) -> None:
@@ -165,7 +196,7 @@ class Stack:
     async def _create_wallets(self) -> None:
         """Make the seed, and give the fuel wallet TRX and the main wallet a unit of USDT."""
         write_private(self.settings.data / "seed.key", self.secrets["seed_key"] + "\n")
-        made = json.loads(await self._command("payments", "create-seed"))
+        made = json.loads(await self._command("payments", "create-seed", more=self._signer_environment()))
         url = self.base_url("tron") + "/admin/faucet"
         async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
             for address, money in (
@@ -176,13 +207,13 @@ class Stack:
         self.secrets["wallets"] = {name: made[name] for name in ("main_wallet", "fuel_wallet")}
         store_secrets(self.settings.data, self.secrets)
 
-    async def _command(self, service: str, *arguments: str) -> str:
+    async def _command(self, service: str, *arguments: str, more: Mapping[str, str] = NOTHING) -> str:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             service,
             *arguments,
-            env={**os.environ, **self._environment(service)},
+            env={**os.environ, **self._environment(service), **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

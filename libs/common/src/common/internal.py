@@ -63,6 +63,30 @@ class Connections(httpx.AsyncBaseTransport):
             await asyncio.sleep(0)  # the sockets are closed by the loop's next turn
 
 
+class Refused(RuntimeError):
+    """The other service refused a call: a bug of ours, unless the caller expects the problem's code."""
+
+    def __init__(self, text: str, problem: bytes) -> None:
+        super().__init__(text)
+        self._problem = problem
+
+    @property
+    def code(self) -> str | None:
+        """The problem's stable code."""
+        return self._member("code")
+
+    @property
+    def detail(self) -> str | None:
+        """The problem's text for people."""
+        return self._member("detail")
+
+    def _member(self, name: str) -> str | None:
+        try:
+            return str(orjson.loads(self._problem)[name])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
 class InternalClient:
     """An HTTP client for one service.
 
@@ -82,7 +106,7 @@ class InternalClient:
 
         Raises:
             Unavailable: on a time-out, a broken connection or a 5xx; whether it was done is not known.
-            RuntimeError: on any other answer, which is a bug of ours.
+            Refused: on any other answer.
         """
         try:
             response = await self._transport.handle_async_request(self._request(method, path, json, params))
@@ -94,7 +118,8 @@ class InternalClient:
         if response.status_code == 404:
             return None
         if response.status_code != 200:
-            raise RuntimeError(f"{method} {path}: {response.status_code} {response.text[:500]}")
+            text = f"{method} {path}: {response.status_code} {response.text[:500]}"
+            raise Refused(text, response.content)
         return orjson.loads(response.content)
 
     def _request(self, method: str, path: str, json: Any, params: Any) -> httpx.Request:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from common import crash, logging
 from common.logging import get_logger, report
-from common.settings import ServiceSettings
+from common.settings import ProcessSettings
 
 log = get_logger()
 
@@ -32,7 +32,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def prepare(service: str, settings: ServiceSettings) -> None:
+def prepare(service: str, settings: ProcessSettings) -> None:
     """Set up what a process has from its first moment: logs, reports, and a test's crash points."""
     logging.configure(service, json=settings.log_json, sentry_dsn=settings.sentry_dsn)
     crash.arm(service, settings.crash_point_file)

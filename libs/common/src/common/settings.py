@@ -42,28 +42,37 @@ def _address(value: str) -> str:
     return value
 
 
+Address = Annotated[str, AfterValidator(_address)]
+CurrencyList = Annotated[str, AfterValidator(_currencies)]
+
+
 class CommandSettings(BaseSettings):
     """What a command is told: each service adds its database."""
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
 
 
-class ServiceSettings(CommandSettings):
-    """What every service is told."""
+class ProcessSettings(CommandSettings):
+    """What every process that serves is told."""
 
-    listen_address: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
-    nats_url: str = "nats://127.0.0.1:4222"
     log_json: bool = False
     sentry_dsn: Annotated[str, AfterValidator(_dsn)] | None = None
-    service_credential: Secret
-    """Our own secret, by which the other services know us."""
     service_callers: dict[str, Secret]
     """JSON: the name and the secret of each service that may call our internal endpoints."""
-    currencies: Annotated[str, AfterValidator(_currencies)] = "USDT:6"
-    invariants_interval_s: float = Field(default=60.0, gt=0, le=86_400)
-    """How often the worker proves its invariants."""
     crash_point_file: Path | None = None
     """For tests alone: where they say at which point this process has to end (`common.crash`)."""
+
+
+class ServiceSettings(ProcessSettings):
+    """What every service is told."""
+
+    listen_address: Address = "127.0.0.1"
+    nats_url: str = "nats://127.0.0.1:4222"
+    service_credential: Secret
+    """Our own secret, by which the other services know us."""
+    currencies: CurrencyList = "USDT:6"
+    invariants_interval_s: float = Field(default=60.0, gt=0, le=86_400)
+    """How often the worker proves its invariants."""
 
 
 Settings = TypeVar("Settings", bound=BaseSettings)

@@ -1,8 +1,13 @@
-"""The composition root of payments: settings → database, bus, node, signer → application and background work."""
+"""The composition root of payments: settings → database, bus, node, signer → application and background work.
+
+The signer is a process of its own (`run_signer`): nothing else here has the seed or its key.
+"""
 
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -13,29 +18,35 @@ from common.clock import SystemClock
 from common.db import Database
 from common.gaps import outbox_routes
 from common.internal import InternalClient, RemoteKeys
-from common.money import AmountError, Currencies
+from common.money import AmountError, Currencies, Currency
 from common.outbox import Relay
 from common.runner import Work, prepare, serve
 from common.settings import EXIT_BAD_SETTING, load
 from common.upkeep import upkeep
 from common.web import Check, create_app
 from payments.adapters.accounts import HttpAccounts
-from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, new_seed, read_key
+from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, read_key
+from payments.adapters.remote_signer import RemoteSigner
 from payments.adapters.signer import Bounds, LocalSigner
 from payments.adapters.tron_node import TronNode
 from payments.adapters.tron_usdt import TronUsdt
-from payments.api import internal, public
+from payments.api import internal, public, signing
 from payments.consumers.events import consumers, followed, handlers
-from payments.domain.model import StoredSeed
+from payments.domain.intents import NATIVE
+from payments.domain.limits import Limits
+from payments.domain.model import StoredSeed, WalletRoot
 from payments.jobs.timers import timers
-from payments.settings import PaymentsCommandSettings, PaymentsSettings
+from payments.settings import PaymentsCommandSettings, PaymentsSettings, SeedCommandSettings, SignerSettings
 from payments.use_cases.check_invariants import check_invariants
 from payments.use_cases.context import Payments, Policy
-from payments.use_cases.manage_seed import create_seed, read_seed
+from payments.use_cases.manage_seed import NO_SEED, read_root, read_seed
+from payments.use_cases.sign_intent import Signing
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 SUBJECTS = ("payment.*", "withdrawal.*")
 DESCRIPTION = "Gateways and payments."
+
+Known = tuple[Database, WalletRoot]
 
 
 def build_app(ready: dict[str, Check], *, routed: bool = True) -> FastAPI:
@@ -65,61 +76,51 @@ def _policy(settings: PaymentsSettings, currencies: Currencies) -> Policy:
     return Policy(lifetime, threshold, settings.sweep_fee_cap_sun)
 
 
-async def _stored_seed(database: Database) -> StoredSeed:
-    stored = await read_seed(database)
-    if stored is None:
+async def _root(database: Database) -> WalletRoot:
+    root = await read_root(database)
+    if root is None:
         raise _refuse("there is no seed in PAYMENTS_DATABASE_URL; `python -m payments create-seed` makes one")
-    return stored
+    return root
 
 
 def build_gateway(
-    node_url: str,
-    token: str,
-    stored: StoredSeed,
-    seed: Seed,
-    *,
-    fee_cap_sun: int,
-    main_wallet: str | None = None,
-) -> tuple[TronUsdt, LocalSigner, TronNode]:
-    """Wire the gateway, its signer and its node."""
-    main_address = main_wallet or stored.main_address
+    node_url: str, token: str, root: WalletRoot, main_wallet: str | None = None
+) -> tuple[TronUsdt, TronNode]:
+    """Wire the gateway and its node."""
     node = TronNode(node_url, token)
-    addresses = DepositAddresses(stored.deposit_xpub)
-    gateway = TronUsdt(node, addresses, main_address, stored.fuel_address, token)
-    signer = LocalSigner(seed, Bounds([token], main_address, stored.fuel_address, fee_cap_sun))
-    return gateway, signer, node
+    addresses = DepositAddresses(root.deposit_xpub)
+    return TronUsdt(node, addresses, main_wallet or root.main_address, root.fuel_address, token), node
 
 
 def build_parts(
     settings: PaymentsSettings,
-    database: Database,
-    stored: StoredSeed,
-    accounts: HttpAccounts,
-    relay: Relay,
-) -> tuple[Payments, TronNode]:
-    """Wire what the use cases share."""
-    try:
-        seed = Seed(stored, read_key(settings.payments_seed_key_file))
-    except KeyFileError as error:
-        raise _refuse(str(error)) from error
-    gateway, signer, node = build_gateway(
-        settings.tron_node_url,
-        settings.tron_usdt_contract,
-        stored,
-        seed,
-        fee_cap_sun=settings.sweep_fee_cap_sun,
-        main_wallet=settings.tron_main_wallet,
+    stack: AsyncExitStack,
+    client: InternalClient,
+    told: Callable[[], None],
+    known: Known,
+) -> Payments:
+    """Wire what the use cases share; the stack closes it.
+
+    Args:
+        client: accounts.
+        known: the database and the public part of the seed.
+    """
+    database, root = known
+    gateway, node = build_gateway(
+        settings.tron_node_url, settings.tron_usdt_contract, root, settings.tron_main_wallet
     )
-    parts = Payments(
+    stack.push_async_callback(node.close)
+    signer = InternalClient(settings.signer_url, settings.signer_credential)
+    stack.push_async_callback(signer.close)
+    return Payments(
         database=database,
         gateways={gateway.info.id: gateway},
-        accounts=accounts,
-        signer=signer,
+        accounts=HttpAccounts(client),
+        signer=RemoteSigner(signer),
         clock=SystemClock(),
         policy=_policy(settings, Currencies.parse(settings.currencies)),
-        told=relay.nudge,
+        told=told,
     )
-    return parts, node
 
 
 async def run(mode: str) -> None:
@@ -129,14 +130,13 @@ async def run(mode: str) -> None:
     async with AsyncExitStack() as stack:
         database = Database(settings.payments_database_url, "payments", settings.database_pool_size)
         stack.push_async_callback(database.close)
-        stored = await _stored_seed(database)
+        root = await _root(database)
         bus = await Bus.connect(settings.nats_url, "payments")
         stack.push_async_callback(bus.close)
         client = InternalClient(settings.accounts_url, settings.service_credential)
         stack.push_async_callback(client.close)
         relay = Relay(settings.payments_database_url, "payments", bus)
-        parts, node = build_parts(settings, database, stored, HttpAccounts(client), relay)
-        stack.push_async_callback(node.close)
+        parts = build_parts(settings, stack, client, relay.nudge, (database, root))
         verifier = CachedVerifier(RemoteKeys(client))
         await bus.declare_stream("PAYMENTS", SUBJECTS)
         await bus.forget_revoked_keys(verifier)
@@ -162,22 +162,111 @@ async def run(mode: str) -> None:
         await serve(app, settings.listen_address, settings.payments_port, work)
 
 
+def build_signer_app(ready: dict[str, Check]) -> FastAPI:
+    """Return the signer's application, its state still empty."""
+    app = create_app("Garant signer", "Signs intents of payments.", ready)
+    app.include_router(signing.routes)
+    return app
+
+
+def build_signer(stored: StoredSeed, key: bytes, assets: Collection[str], settings: SignerSettings) -> LocalSigner:
+    """Open the seed and wire what signs with it.
+
+    Raises:
+        KeyFileError: when the key does not open it.
+    """
+    root = stored.root
+    main_address = settings.tron_main_wallet or root.main_address
+    bounds = Bounds(assets, main_address, root.fuel_address, settings.sweep_fee_cap_sun)
+    return LocalSigner(Seed(stored, key), bounds)
+
+
+def _assets(settings: SignerSettings) -> dict[str, tuple[str, Currency]]:
+    """Return the assets by code: what the intents call each, and its currency."""
+    currencies, found = Currencies.parse(settings.currencies), {"TRX": (NATIVE, Currency("TRX", 6))}
+    for code, contract in {"USDT": settings.tron_usdt_contract, **settings.signer_assets}.items():
+        currency = currencies.get(code)
+        if currency is None:
+            raise _refuse(f"the setting CURRENCIES must name {code}, an asset of the signer (SIGNER_ASSETS)")
+        found[code] = (contract, currency)
+    return found
+
+
+def _in_units(
+    setting: str, most: Mapping[str, Decimal], assets: dict[str, tuple[str, Currency]]
+) -> dict[str, int]:
+    """Return a limit by asset in smallest units."""
+    try:
+        return {assets[code][0]: assets[code][1].to_units(amount) for code, amount in most.items()}
+    except KeyError as error:
+        raise _refuse(f"the setting {setting} names {error}, which is no asset of the signer") from error
+    except AmountError as error:
+        raise _refuse(f"the setting {setting} is not valid: {error}") from error
+
+
+def build_limits(settings: SignerSettings) -> tuple[list[str], Limits]:
+    """Return the contracts of the assets, and the limits."""
+    assets = _assets(settings)
+    contracts = [name for name, _ in assets.values() if name != NATIVE]
+    return contracts, Limits(
+        reference_age=timedelta(seconds=settings.signer_reference_age_s),
+        fuel_per_hour_sun=settings.signer_fuel_per_hour_sun,
+        payout_most=_in_units("SIGNER_PAYOUT_MOST", settings.signer_payout_most, assets),
+        payout_per_day=_in_units("SIGNER_PAYOUT_PER_DAY", settings.signer_payout_per_day, assets),
+        payout_tries=settings.signer_payout_tries,
+    )
+
+
+async def run_signer() -> None:
+    """Serve the signer until SIGTERM; it alone reads the key file, once."""
+    settings = load(SignerSettings)
+    prepare("signer", settings)
+    contracts, limits = build_limits(settings)
+    database = Database(settings.signer_database_url, "signer", 4)
+    try:
+        stored = await read_seed(database)
+        if stored is None:
+            raise _refuse(NO_SEED)
+        try:
+            signer = build_signer(stored, read_key(settings.payments_seed_key_file), contracts, settings)
+        except KeyFileError as error:
+            raise _refuse(error.detail) from error
+        app = build_signer_app({"database": database.ping})
+        app.state.callers = settings.service_callers
+        app.state.signing = Signing(database, signer.signed, SystemClock(), limits)
+        await serve(app, settings.signer_address, settings.signer_port, [])
+    finally:
+        await database.close()
+
+
 def command_database() -> Database:
-    """Return the database for a command."""
+    """Return the database for a command that works on payments' own rows."""
     return Database(load(PaymentsCommandSettings).payments_database_url, "payments-command", 2)
 
 
-async def make_seed() -> tuple[StoredSeed, str | None]:
-    """Make the seed unless there is one; return it, and the words of a new one."""
-    settings = load(PaymentsCommandSettings)
-    if settings.payments_seed_key_file is None:
-        raise _refuse("the setting PAYMENTS_SEED_KEY_FILE is not set")
+@asynccontextmanager
+async def seed_command() -> AsyncIterator[tuple[Database, bytes]]:
+    """Open the signer's database, and read the key file, for a command of the seed.
+
+    Raises:
+        KeyFileError: when the key file can't be used.
+    """
+    settings = load(SeedCommandSettings)
+    key = read_key(settings.payments_seed_key_file)
+    database = Database(settings.signer_database_url, "seed-command", 2)
     try:
-        key = read_key(settings.payments_seed_key_file)
-    except KeyFileError as error:
-        raise _refuse(str(error)) from error
-    database = Database(settings.payments_database_url, "payments-command", 2)
-    try:
-        return await create_seed(database, lambda: new_seed(key))
+        yield database, key
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def command_parts() -> AsyncIterator[Payments]:
+    """Wire what the use cases share, for a command; the worker tells the events."""
+    settings = load(PaymentsSettings)
+    async with AsyncExitStack() as stack:
+        database = Database(settings.payments_database_url, "payments-command", 4)
+        stack.push_async_callback(database.close)
+        client = InternalClient(settings.accounts_url, settings.service_credential)
+        stack.push_async_callback(client.close)
+        yield build_parts(settings, stack, client, lambda: None, (database, await _root(database)))

@@ -1,5 +1,6 @@
-"""The settings of payments."""
+"""The settings of payments: one class for the API and the worker, one for the signer, and those of commands."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,16 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from common.money import Amount
-from common.settings import CommandSettings, Port, PostgresUrl, ServiceSettings
+from common.settings import (
+    Address,
+    CommandSettings,
+    CurrencyList,
+    Port,
+    PostgresUrl,
+    ProcessSettings,
+    Secret,
+    ServiceSettings,
+)
 from payments.adapters.tron_address import is_tron_address
 
 USDT_MAINNET = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
@@ -33,8 +43,9 @@ class PaymentsSettings(ServiceSettings):
     tron_usdt_contract: TronAddress = USDT_MAINNET
     tron_main_wallet: TronAddress | None = None
     """Where sweeps go; the seed's own main wallet where it is not set."""
-    payments_seed_key_file: Path
-    """A file with 32 bytes in hex: the AES-256 key that the seed is encrypted with."""
+    signer_url: str = "http://127.0.0.1:8005"
+    signer_credential: Secret
+    """The secret that the signer knows payments by; no other service has it."""
     tron_scan_interval_s: float = Field(default=3.0, gt=0, le=60)
     payments_check_interval_s: float = Field(default=60.0, gt=0, le=3600)
     payment_lifetime_s: int = Field(default=3600, ge=10, le=30 * 86_400)
@@ -44,8 +55,42 @@ class PaymentsSettings(ServiceSettings):
     """The most that one sweep may burn."""
 
 
+class SignerSettings(ProcessSettings):
+    """What the signer is told."""
+
+    signer_database_url: PostgresUrl
+    signer_address: Address = "127.0.0.1"
+    signer_port: Port = 8005
+    payments_seed_key_file: Path
+    """A file with 32 bytes in hex: the AES-256 key that the seed is encrypted with."""
+    tron_usdt_contract: TronAddress = USDT_MAINNET
+    tron_main_wallet: TronAddress | None = None
+    """Where sweeps go; the seed's own main wallet where it is not set."""
+    sweep_fee_cap_sun: int = Field(default=30_000_000, ge=1)
+    """The most that one transaction may burn or be given."""
+    currencies: CurrencyList = "USDT:6"
+    signer_assets: Mapping[str, TronAddress] = {}
+    """JSON: more assets by their code, each with its contract; CURRENCIES names their decimals."""
+    signer_reference_age_s: int = Field(default=900, ge=60, le=86_400)
+    """How old the block may be that a transaction refers to."""
+    signer_fuel_per_hour_sun: int = Field(default=20_000_000_000, ge=0)
+    """What fuel and the fees of payouts may take in a clock hour."""
+    signer_payout_most: Mapping[str, Amount] = {"USDT": Decimal(10_000), "TRX": Decimal(20_000)}
+    """JSON: the most of one payout, by code, in whole units; what is not named is not paid out."""
+    signer_payout_per_day: Mapping[str, Amount] = {"USDT": Decimal(50_000), "TRX": Decimal(100_000)}
+    """JSON: the most of all payouts of a UTC day, by code."""
+    signer_payout_tries: int = Field(default=10, ge=1, le=1000)
+    """How many transactions one payout may have, one after the other died."""
+
+
 class PaymentsCommandSettings(CommandSettings):
-    """What the commands need."""
+    """What the commands need that work on payments' own rows."""
 
     payments_database_url: PostgresUrl
-    payments_seed_key_file: Path | None = None
+
+
+class SeedCommandSettings(CommandSettings):
+    """What the commands of the seed need."""
+
+    signer_database_url: PostgresUrl
+    payments_seed_key_file: Path

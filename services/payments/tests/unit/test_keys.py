@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from tronpy.keys import to_raw_address
 
-from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, new_seed, read_key
-from payments.adapters.signer import Bounds, LocalSigner, SignerRefused
+from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, new_seed, read_key, seed_of_words
+from payments.adapters.signer import Bounds, LocalSigner
+from payments.domain.errors import SeedRefused, SignerRefused
 from payments.domain.intents import NATIVE, Collect, Delegate, DepositKey, Fuel, Intent, Payout, Reclaim, Stake
 from payments.domain.model import Header, Payment, PaymentStatus, StoredSeed, TransferClass
 from payments.domain.rules import classify, next_status
@@ -23,8 +24,33 @@ REFERENCE = Header(1000, f"{1000:016x}" + "ab" * 24, "00" * 32, NOW, True)
 STRANGER = "TB8hS63CKx92bKwaHkoUChNxoazzS3SFYs"
 
 
+def test_words_restore_the_seed_that_they_were_made_with() -> None:
+    stored, words = new_seed(KEY)
+
+    restored = seed_of_words(f" {words.upper()}\n", bytes(32))
+
+    assert restored.root == stored.root
+    assert Seed(restored, bytes(32)).private_key(0, 1) == Seed(stored, KEY).private_key(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("", "not 0"),
+        ("abandon " * 23, "not 23"),
+        ("abandon " * 24, "checksum"),
+        ("abandon papaya " + "abandon " * 21 + "rhubarb", "word 2, 24$"),
+    ],
+)
+def test_words_that_are_no_mnemonic_are_refused_without_being_shown(words: str, why: str) -> None:
+    with pytest.raises(SeedRefused, match=why) as refused:
+        seed_of_words(words, KEY)
+    assert refused.value.__cause__ is None
+    assert not [word for word in words.split() if word in str(refused.value)]
+
+
 def signer_of(stored: StoredSeed, fee_cap_sun: int = 10**8) -> LocalSigner:
-    bounds = Bounds([USDT_MAINNET], stored.main_address, stored.fuel_address, fee_cap_sun)
+    bounds = Bounds([USDT_MAINNET], stored.root.main_address, stored.root.fuel_address, fee_cap_sun)
     return LocalSigner(Seed(stored, KEY), bounds)
 
 
@@ -40,7 +66,7 @@ def test_the_seed_is_unreadable_without_its_key_and_never_shown() -> None:
 
 def test_addresses_derived_in_public_are_those_that_the_seed_signs_for() -> None:
     stored, _ = new_seed(KEY)
-    addresses = DepositAddresses(stored.deposit_xpub)
+    addresses = DepositAddresses(stored.root.deposit_xpub)
     signer = signer_of(stored)
 
     for index in (0, 1, 77):
@@ -55,8 +81,8 @@ def test_addresses_derived_in_public_are_those_that_the_seed_signs_for() -> None
 def test_each_intent_becomes_its_own_kind_of_transaction_and_no_other() -> None:
     stored, _ = new_seed(KEY)
     signer = signer_of(stored)
-    wallet = DepositKey(3, DepositAddresses(stored.deposit_xpub).deposit_address(3))
-    main, fuel = to_raw_address(stored.main_address), to_raw_address(stored.fuel_address)
+    wallet = DepositKey(3, DepositAddresses(stored.root.deposit_xpub).deposit_address(3))
+    main, fuel = to_raw_address(stored.root.main_address), to_raw_address(stored.root.fuel_address)
 
     def kind_of(intent: Intent) -> tuple[str, bytes]:
         tx = Tx.from_bytes(signer.signed(intent, REFERENCE, 1).signed)
@@ -77,8 +103,8 @@ def test_the_signer_refuses_what_is_not_its_business() -> None:
     stored, _ = new_seed(KEY)
     other, _ = new_seed(KEY)
     signer = signer_of(stored, 1000)
-    wallet = DepositKey(0, DepositAddresses(stored.deposit_xpub).deposit_address(0))
-    foreign = DepositKey(0, DepositAddresses(other.deposit_xpub).deposit_address(0))
+    wallet = DepositKey(0, DepositAddresses(stored.root.deposit_xpub).deposit_address(0))
+    foreign = DepositKey(0, DepositAddresses(other.root.deposit_xpub).deposit_address(0))
 
     for intent, why in (
         (Collect(wallet, USDT_MAINNET, 5, 1001), "fee limit"),
@@ -89,7 +115,7 @@ def test_the_signer_refuses_what_is_not_its_business() -> None:
         (Fuel(foreign, 10), "does not hold"),
         (Delegate(foreign, 10), "does not hold"),
         (Payout(1, USDT_MAINNET, USDT_MAINNET, 5, 10), "no address"),
-        (Payout(1, USDT_MAINNET, stored.main_address, 5, 10), "no address"),
+        (Payout(1, USDT_MAINNET, stored.root.main_address, 5, 10), "no address"),
         (Payout(1, NATIVE, STRANGER[:-1] + "t", 5, 0), "no address"),
     ):
         with pytest.raises(SignerRefused, match=why):

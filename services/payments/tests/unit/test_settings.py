@@ -3,7 +3,8 @@
 import pytest
 
 from common.settings import load
-from payments.settings import PaymentsSettings
+from payments.main import build_limits
+from payments.settings import USDT_MAINNET, PaymentsSettings, SignerSettings
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_a_broken_setting_is_named(
     monkeypatch.setenv("SERVICE_CREDENTIAL", "x" * 20)
     monkeypatch.setenv("SERVICE_CALLERS", "{}")
     monkeypatch.setenv("PAYMENTS_DATABASE_URL", "postgresql://x")
-    monkeypatch.setenv("PAYMENTS_SEED_KEY_FILE", "key")
+    monkeypatch.setenv("SIGNER_CREDENTIAL", "x" * 20)
     load(PaymentsSettings)
     monkeypatch.setenv(variable, value)
 
@@ -32,3 +33,51 @@ def test_a_broken_setting_is_named(
         load(PaymentsSettings)
 
     assert variable in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SIGNER_PAYOUT_MOST", '{"DOGE": "1"}'),
+        ("SIGNER_PAYOUT_PER_DAY", '{"USDT": "0.0000001"}'),
+        ("SIGNER_PAYOUT_PER_DAY", '{"USDT": -1}'),
+        ("SIGNER_ASSETS", '{"USDC": "banana"}'),
+        ("SIGNER_ASSETS", f'{{"USDC": "{USDT_MAINNET}"}}'),
+        ("SIGNER_FUEL_PER_HOUR_SUN", "-1"),
+        ("SIGNER_REFERENCE_AGE_S", "0"),
+        ("SIGNER_ADDRESS", "banana"),
+        ("SIGNER_DATABASE_URL", "sqlite://"),
+    ],
+)
+def test_a_broken_setting_of_the_signer_is_named(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SERVICE_CALLERS", "{}")
+    monkeypatch.setenv("SIGNER_DATABASE_URL", "postgresql://x")
+    monkeypatch.setenv("PAYMENTS_SEED_KEY_FILE", "key")
+    build_limits(load(SignerSettings))
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SystemExit) as ended:
+        build_limits(load(SignerSettings))
+
+    assert ended.value.code == 2
+    assert variable in capsys.readouterr().err
+
+
+def test_limits_are_in_smallest_units_and_by_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = "TB8hS63CKx92bKwaHkoUChNxoazzS3SFYs"
+    for variable, value in {
+        "SERVICE_CALLERS": "{}",
+        "SIGNER_DATABASE_URL": "postgresql://x",
+        "PAYMENTS_SEED_KEY_FILE": "key",
+        "CURRENCIES": "USDT:6,USDC:8",
+        "SIGNER_ASSETS": f'{{"USDC": "{other}"}}',
+        "SIGNER_PAYOUT_MOST": '{"USDC": "0.5", "TRX": "2"}',
+    }.items():
+        monkeypatch.setenv(variable, value)
+
+    contracts, limits = build_limits(load(SignerSettings))
+
+    assert contracts == [USDT_MAINNET, other]
+    assert limits.payout_most == {other: 50_000_000, "TRX": 2_000_000}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from common.internal import InternalClient
 from common.logging import get_logger
-from payments.domain.model import Booked, Deposit
+from payments.domain.model import Booked, Credited, Deposit
 
 log = get_logger()
 
@@ -58,6 +58,23 @@ class HttpAccounts:
         return [
             Booked(o["id"], o["key"], o["kind"], o["currency"], int(o["amount_units"]))
             for o in found["operations"]
+        ]
+
+    async def credited(self, after: int) -> list[Credited]:
+        """See the port."""
+        found = await self._client.call("GET", "/internal/v1/outside", params={"after": after})
+        return [
+            Credited(
+                place=d["id"],
+                kind=d["kind"],
+                key=d["key"],
+                tenant_id=d["tenant_id"],
+                owner=d["inside"],
+                gateway_id=d["outside"].removeprefix("external:"),
+                currency=d["currency"],
+                amount=int(d["amount_units"]),
+            )
+            for d in found["operations"]
         ]
 
     async def booked(self, keys: Sequence[str]) -> dict[str, int]:

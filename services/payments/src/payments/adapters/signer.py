@@ -16,6 +16,7 @@ from tronpy.proto import tron_pb2 as pb
 
 from payments.adapters.keys import DEPOSITS, FUEL, MAIN, Seed
 from payments.adapters.tron_address import is_tron_address
+from payments.domain.errors import SignerRefused
 from payments.domain.intents import NATIVE, Collect, Delegate, DepositKey, Fuel, Intent, Payout, Reclaim, Stake
 from payments.domain.model import Header, Signed
 
@@ -33,10 +34,6 @@ CONTRACT_TYPES: Mapping[str, Any] = {
     "UnDelegateResourceContract": 58,
 }
 """Numbers of java-tron's ContractType; tronpy's messages end before Stake 2.0."""
-
-
-class SignerRefused(Exception):
-    """An intent that the signer must not sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +95,11 @@ class LocalSigner:
                 key = self._own_key(FUEL, bounds.fuel_address)
                 kind = "DelegateResourceContract" if isinstance(intent, Delegate) else "UnDelegateResourceContract"
                 owner, receiver = to_raw_address(bounds.fuel_address), to_raw_address(wallet.address)
-                lent = _wire({1: owner, 2: ENERGY, 3: receiver, 4: _positive(sun)})
+                lent = _wire({1: owner, 2: ENERGY, 3: receiver, 4: _sun(sun)})
                 return _sign(key, kind, lent, moment, 0)
             case Stake(sun):
                 key = self._own_key(FUEL, bounds.fuel_address)
-                staked = _wire({1: to_raw_address(bounds.fuel_address), 2: _positive(sun), 3: ENERGY})
+                staked = _wire({1: to_raw_address(bounds.fuel_address), 2: _sun(sun), 3: ENERGY})
                 return _sign(key, "FreezeBalanceV2Contract", staked, moment, 0)
             case _:
                 assert_never(intent)
@@ -114,7 +111,7 @@ class LocalSigner:
         owner, (to, amount) = key.public_key.to_base58check_address(), gift
         if asset == NATIVE:
             native = pb.TransferContract(
-                owner_address=to_raw_address(owner), to_address=to_raw_address(to), amount=_positive(amount)
+                owner_address=to_raw_address(owner), to_address=to_raw_address(to), amount=_sun(amount)
             )
             return _sign(key, "TransferContract", native.SerializeToString(), moment, 0)
         if asset not in self._bounds.assets:
@@ -144,6 +141,12 @@ def _positive(amount: int) -> int:
     if amount <= 0:
         raise SignerRefused(f"{amount} is no amount to move")
     return amount
+
+
+def _sun(amount: int) -> int:
+    if amount >= 2**63:
+        raise SignerRefused(f"{amount} sun are more than there are")
+    return _positive(amount)
 
 
 def _checked(key: PrivateKey, address: str) -> PrivateKey:

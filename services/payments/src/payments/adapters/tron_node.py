@@ -13,7 +13,7 @@ from tronpy.providers import AsyncHTTPProvider
 
 from common.logging import get_logger
 from payments.domain.errors import NodeLied, NodeUnavailable
-from payments.domain.model import BlockContent, Fuel, Header, Result, Transfer
+from payments.domain.model import BlockContent, Fuel, Header, Placed, Result, Transfer
 
 log = get_logger()
 
@@ -102,6 +102,18 @@ class TronNode:
                 sender, recipient = (to_base58check_address("41" + t[-40:]) for t in topics[1:])
                 found.append(Transfer(info["id"], index, sender, recipient, amount))
         return found
+
+    async def transfer_at(self, txid: str, log_index: int) -> Placed | None:
+        """See the port."""
+        info = await self._ask("walletsolidity/gettransactioninfobyid", {"value": txid})
+        if not info:
+            return None
+        try:
+            found = [t for t in self._transfers(info) if t.log_index == log_index]
+            time = datetime.fromtimestamp(info["blockTimeStamp"] / 1000, UTC)
+            return Placed(info["blockNumber"], time, found[0]) if found else None
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise NodeLied(f"transaction {txid} can't be read: {error!r}") from error
 
     async def token_balance(self, address: str) -> int:
         """See the port."""

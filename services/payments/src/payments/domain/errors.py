@@ -3,12 +3,16 @@
 ServiceError (common.errors)
 ├── PaymentNotFound     404   no such payment in this tenant
 ├── UserNotFound        404   no such user in this tenant
+├── AddressNotFound     404   no address of ours without an owner
 ├── InvalidPayment      422   the gateway, the currency or the amount can't be
+├── SignerRefused       422   an intent that the signer must not sign
+│   └── LimitReached    409   a limit of the signer would be passed; the text names its setting
+├── SeedRefused         409   the seed, its words or its key file are not what they must be
 └── NodeUnavailable     503   no Tron node answers
     └── NodeLied        503   a node's answer contradicts itself or the chain we know
 """
 
-from common.errors import InvalidInput, NotFound, Unavailable
+from common.errors import Conflict, InvalidInput, NotFound, Unavailable
 
 
 class PaymentNotFound(NotFound):
@@ -23,10 +27,34 @@ class UserNotFound(NotFound):
     code = "user_not_found"
 
 
+class AddressNotFound(NotFound):
+    """No address of ours without an owner."""
+
+    code = "address_not_found"
+
+
 class InvalidPayment(InvalidInput):
     """The gateway, the currency or the amount can't be."""
 
     code = "invalid_payment"
+
+
+class SignerRefused(InvalidInput):
+    """An intent that the signer must not sign."""
+
+    code, title = "signer_refused", "The signer refused"
+
+
+class LimitReached(SignerRefused):
+    """A limit of the signer would be passed; the text names its setting."""
+
+    status, code = 409, "signer_limit_reached"
+
+
+class SeedRefused(Conflict):
+    """The seed, its words or its key file are not what they must be; no text holds a word or a key."""
+
+    code = "seed_refused"
 
 
 class NodeUnavailable(Unavailable):

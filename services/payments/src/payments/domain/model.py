@@ -107,6 +107,15 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """A transfer and the solid block that holds it."""
+
+    height: int
+    time: datetime
+    transfer: Transfer
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """How a transaction in a block ended, whatever it was."""
 
@@ -154,6 +163,25 @@ class Booked:
     kind: str
     currency: str | None
     amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """What came from outside or went there as the ledger has it, with whose it was and what it came through."""
+
+    place: int
+    kind: str
+    key: str
+    tenant_id: int
+    owner: str | None
+    gateway_id: str
+    currency: str
+    amount: int
+
+    @property
+    def user_id(self) -> int:
+        """The user, of a deposit."""
+        return int((self.owner or "").removeprefix("user:"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +242,29 @@ class Fuel:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSeed:
-    """A seed that only the holder of its key can read, and what is derived from it in public."""
+class SignedPayout:
+    """What was signed for a withdrawal: the same for ever, and the transaction that was signed last."""
 
-    nonce: bytes
-    ciphertext: bytes
+    asset: str
+    to: str
+    amount: int
+    tries: int
+    last: Signed | None
+
+
+@dataclass(frozen=True, slots=True)
+class WalletRoot:
+    """What is derived from the seed in public: the deposit wallets' account key and our two own wallets."""
+
     deposit_xpub: str
     main_address: str
     fuel_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeed:
+    """A seed that only the holder of its key can read, and its public part."""
+
+    nonce: bytes
+    ciphertext: bytes
+    root: WalletRoot

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from payments.domain.intents import Intent
-from payments.domain.model import BlockContent, Booked, Deposit, Fuel, GatewayInfo, Header, Signed
+from payments.domain.model import (
+    BlockContent,
+    Booked,
+    Credited,
+    Deposit,
+    Fuel,
+    GatewayInfo,
+    Header,
+    Placed,
+    Signed,
+)
 
 
 class Chain(Protocol):
@@ -24,6 +34,10 @@ class Chain(Protocol):
 
     async def solid_content(self, header: Header) -> BlockContent:
         """Return what a solid block holds."""
+        ...
+
+    async def transfer_at(self, txid: str, log_index: int) -> Placed | None:
+        """Return the gateway's transfer at this place of a solid transaction, or None where there is none."""
         ...
 
     async def token_balance(self, address: str) -> int:
@@ -51,7 +65,15 @@ class Signer(Protocol):
     """Signs intents, never bare hashes."""
 
     async def sign(self, intent: Intent, reference: Header, timestamp_ms: int) -> Signed:
-        """Build the intent's transaction and sign it; it lives two minutes from the reference block's time."""
+        """Build the intent's transaction and sign it; it lives two minutes from the reference block's time.
+
+        A payout whose last transaction may still come into a block is answered with that transaction again.
+
+        Raises:
+            SignerRefused: when the signer must not sign it; asking again changes nothing.
+            LimitReached: when a limit of the signer would be passed.
+            Unavailable: when no answer came.
+        """
         ...
 
 
@@ -68,6 +90,10 @@ class Accounts(Protocol):
 
     async def outside(self, after: int) -> list[Booked]:
         """Return a page of what was applied between the ledger and the outside, in its order, above a place."""
+        ...
+
+    async def credited(self, after: int) -> list[Credited]:
+        """Return a page of applied deposits with whom they were credited to, above a place."""
         ...
 
     async def booked(self, keys: Sequence[str]) -> dict[str, int]:

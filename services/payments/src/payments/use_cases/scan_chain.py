@@ -8,7 +8,7 @@ from common import outbox
 from common.crash import crash_point
 from common.db import Connection
 from common.logging import get_logger
-from payments.db import chain, payments
+from payments.db import chain, payments, restore
 from payments.db.chain import Cursor
 from payments.domain import events
 from payments.domain.errors import NodeLied
@@ -86,11 +86,14 @@ async def _store_transfers(
     addresses = {a for t in content.transfers for a in (t.from_address, t.to_address)}
     wallets = await payments.wallets_by_address(connection, network, sorted(addresses))
     own = {gateway.main_address, gateway.fuel_address}
+    ownerless = await restore.ownerless(connection, network, sorted(addresses))
     deposits = []
     for transfer in content.transfers:
-        if {transfer.from_address, transfer.to_address} & (wallets.keys() | own):
+        if {transfer.from_address, transfer.to_address} & (wallets.keys() | own | ownerless):
+            # What only moves between our own wallets is ours, even where a restore has lost that we signed it.
+            inside = transfer.from_address in wallets.keys() | own and transfer.to_address in own
             kind = classify(
-                ours=transfer.txid in ours,
+                ours=transfer.txid in ours or inside,
                 to_deposit_wallet=transfer.to_address in wallets,
                 to_own_wallet=transfer.to_address in own,
             )
