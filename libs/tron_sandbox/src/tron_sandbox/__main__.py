@@ -13,7 +13,8 @@ import uvicorn
 
 from tron_sandbox.chain import Chain
 from tron_sandbox.journal import Journal
-from tron_sandbox.server import Node, create_app
+from tron_sandbox.node import Node
+from tron_sandbox.server import create_app
 
 EXIT_BAD_SETTING = 2
 

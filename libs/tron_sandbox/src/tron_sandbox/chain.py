@@ -1,16 +1,18 @@
 """The chain: a pool of transactions, blocks that are made of them, what is solid, and forks."""
 
+import contextlib
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from coincurve import PrivateKey
 
 from tron_sandbox import addresses
+from tron_sandbox.errors import BandwidthError, ContractError, Refused
 from tron_sandbox.evm import Evm
-from tron_sandbox.executor import BandwidthError, ContractError, Executor, Parameters
+from tron_sandbox.executor import Executor
 from tron_sandbox.journal import Journal
 from tron_sandbox.protocol import (
     Json,
@@ -20,7 +22,7 @@ from tron_sandbox.protocol import (
     header_bytes,
     merkle_root,
 )
-from tron_sandbox.world import Account, World
+from tron_sandbox.world import BANDWIDTH, ENERGY, Account, Overlay, Stake, World
 
 PRODUCERS = 27
 VERSION = 34
@@ -41,15 +43,6 @@ def _producer(index: int) -> PrivateKey:
 
 PRODUCER_KEYS = [_producer(index) for index in range(PRODUCERS)]
 PRODUCER_ADDRESSES = [addresses.of_public_key(k.public_key.format(compressed=False)) for k in PRODUCER_KEYS]
-
-
-class Refused(Exception):
-    """A broadcast that java-tron refuses: the code and its text."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
 
 
 @dataclass(slots=True)
@@ -120,7 +113,6 @@ class Chain:
         solid_after: int,
         journal: Journal | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        parameters: Parameters | None = None,
     ) -> None:
         self.solid_after = solid_after
         self.blocks: list[Block] = []
@@ -133,9 +125,14 @@ class Chain:
         their transactions by the wall's."""
         self._journal = journal
         self._forks = 0
+        self.skew_ms = 0
+        """How far the times of new blocks are from the wall clock."""
+        self.solid_stopped_at: int | None = None
         self.world = World()
         self.evm = Evm(FAUCET)
-        self.executor = Executor(self.world, self.evm, parameters or Parameters(), lambda: self.clock_ms)
+        self.executor = Executor(self.world, self.evm)
+        self._waiting = Overlay(self.world)
+        self._preview = Executor(self._waiting, self.evm)
         self._begin()
 
     def _begin(self) -> None:
@@ -150,12 +147,31 @@ class Chain:
             self.mine(self.solid_after + 2)
             return
         for entry in entries[1:]:
-            if "fork" in entry:
-                self._rewind(entry["fork"])
-            elif "ahead" in entry:
-                self.ahead_ms += entry["ahead"]
-            else:
+            self._replay(entry)
+
+    def _replay(self, entry: Json) -> None:
+        match entry:
+            case {"fork": depth}:
+                self._rewind(depth)
+            case {"ahead": milliseconds}:
+                self.ahead_ms += milliseconds
+            case {"skew": milliseconds}:
+                self.skew_ms = milliseconds
+            case {"stop_solid": stop}:
+                self.solid_stopped_at = self.solid_number if stop else None
+            case {"parameters": changes}:
+                self.world.parameters = replace(self.world.parameters, **changes)
+            case {"left": left, "of": address}:
+                self._leave(bytes.fromhex(address), left)
+            case _:
                 self._append(entry["t"], [Tx.from_bytes(bytes.fromhex(tx)) for tx in entry.get("x", [])])
+
+    def _do(self, entry: Json) -> None:
+        """Change something that is no block, and write it down."""
+        self._replay(entry)
+        if self._journal:
+            self._journal.write(entry)
+        self._preview_again()
 
     @property
     def clock_ms(self) -> int:
@@ -164,10 +180,43 @@ class Chain:
 
     def advance(self, milliseconds: int) -> None:
         """Put that clock ahead, and make a block."""
-        self.ahead_ms += milliseconds
-        if self._journal:
-            self._journal.write({"ahead": milliseconds})
+        self._do({"ahead": milliseconds})
         self.mine()
+
+    def skew(self, milliseconds: int) -> None:
+        """Let new blocks be dated before or after the wall clock, but never before the head."""
+        self._do({"skew": milliseconds})
+
+    def stop_solid(self, stop: bool) -> None:
+        """Let no further block become solid, or catch up."""
+        self._do({"stop_solid": stop})
+
+    def set_parameters(self, changes: Mapping[str, int]) -> None:
+        """Change what fees are computed from, from the next block on; the names are those of `Parameters`."""
+        self._do({"parameters": dict(changes)})
+
+    def leave(self, address: bytes, left: Mapping[str, int]) -> None:
+        """Use up what an account has, until that much is left: `free_bandwidth`, `bandwidth`, `energy`.
+
+        Raises:
+            ValueError: when the account is not activated.
+        """
+        if self.world.get(address) is None:
+            raise ValueError("the account is not activated")
+        self._do({"left": dict(left), "of": address.hex()})
+
+    def _leave(self, address: bytes, left: Mapping[str, int]) -> None:
+        account = self.world.get(address)
+        assert account is not None
+        if "free_bandwidth" in left:
+            used = max(0, self.world.parameters.free_bandwidth - left["free_bandwidth"])
+            account = replace(account, net_used=used, net_time=self.clock_ms)
+        for name, resource in (("bandwidth", BANDWIDTH), ("energy", ENERGY)):
+            if name in left:
+                stake: Stake = account.stakes[resource]
+                used = max(0, stake.limit(resource) - left[name])
+                account = account.with_stake(resource, replace(stake, used=used, used_ms=self.clock_ms))
+        self.world.put(address, account)
 
     @property
     def head(self) -> Block:
@@ -177,7 +226,13 @@ class Chain:
     @property
     def solid_number(self) -> int:
         """The newest solid block's number."""
+        if self.solid_stopped_at is not None:
+            return self.solid_stopped_at
         return max(0, len(self.blocks) - 1 - self.solid_after)
+
+    @property
+    def _unsolid(self) -> int:
+        return len(self.blocks) - 1 - self.solid_number
 
     def block(self, number: int, *, solid: bool) -> Block | None:
         """Return a block by its number, where it exists."""
@@ -186,7 +241,7 @@ class Chain:
 
     def account(self, address: bytes, *, solid: bool) -> Account | None:
         """Return an account as it is at the head or was at the newest solid block."""
-        return self.world.before(address, self.solid_after) if solid else self.world.get(address)
+        return self.world.before(address, self._unsolid) if solid else self.world.get(address)
 
     def find(self, txid: bytes, *, solid: bool) -> tuple[Block, int] | None:
         """Return the block of a transaction and its place in it."""
@@ -196,10 +251,10 @@ class Chain:
         return self.blocks[place[0]], place[1]
 
     def mine(self, count: int = 1) -> None:
-        """Make blocks now; their times never run past the wall clock."""
-        first, now = self.head.timestamp, max(self.now_ms(), self.head.timestamp)
+        """Make blocks now; their times never run past the wall clock and its skew."""
+        first, now = self.head.timestamp, max(self.now_ms() + self.skew_ms, self.head.timestamp)
         for step in range(1, count + 1):
-            txs = [self.pool.popitem(last=False)[1] for _ in range(min(len(self.pool), TXS_PER_BLOCK))]
+            txs = self._next_txs()
             timestamp = first + (now - first) * step // count
             kept = self._append(timestamp, txs)
             if self._journal:
@@ -207,6 +262,20 @@ class Chain:
                 if kept:
                     entry["x"] = [tx.to_bytes().hex() for tx in kept]
                 self._journal.write(entry)
+        self._preview_again()
+
+    def _next_txs(self) -> list[Tx]:
+        """Take what the next block holds out of the pool, without what expired or refers to a block that went."""
+        txs = [self.pool.popitem(last=False)[1] for _ in range(min(len(self.pool), TXS_PER_BLOCK))]
+        alive = self.head.timestamp
+        return [tx for tx in txs if tx.message.raw_data.expiration > alive and self._refers_to_a_block(tx)]
+
+    def _preview_again(self) -> None:
+        """Compute anew what the pool will have done."""
+        self._waiting.clear()
+        for tx in self.pool.values():
+            with contextlib.suppress(ContractError, BandwidthError):
+                self._preview.preview(tx, self.clock_ms)
 
     def _append(self, timestamp: int, txs: list[Tx]) -> list[Tx]:
         """Execute transactions as the next block; return those that were still valid."""
@@ -239,7 +308,7 @@ class Chain:
         )
         block.id = block_id(number, block.header())
         self.blocks.append(block)
-        self.world.forget_undo(self.solid_after)
+        self.world.forget_undo(max(self.solid_after, self._unsolid))
         return kept
 
     def fork(self, depth: int, *, drop: bool) -> None:
@@ -248,8 +317,8 @@ class Chain:
         Raises:
             ValueError: when a solid block would have to go.
         """
-        if not 1 <= depth <= len(self.blocks) - 1 - self.solid_number:
-            raise ValueError(f"depth must be from 1 to {len(self.blocks) - 1 - self.solid_number}")
+        if not 1 <= depth <= self._unsolid:
+            raise ValueError(f"depth must be from 1 to {self._unsolid}")
         orphaned = [tx for block in self.blocks[-depth:] for tx in block.txs]
         waiting = list(self.pool.items())
         self.pool.clear()
@@ -260,6 +329,7 @@ class Chain:
         if not drop:
             self.pool.update((tx.txid, tx) for tx in orphaned)
         self.pool.update(waiting)
+        self._preview_again()
 
     def _rewind(self, depth: int) -> None:
         self._forks += 1
@@ -282,14 +352,14 @@ class Chain:
             raise Refused("SERVER_BUSY", "Server busy.")
         self._check_expiration(tx)
         self._check_signature(tx)
-        self._check_tapos(tx)
+        if not self._refers_to_a_block(tx):
+            raise Refused("TAPOS_ERROR", "Tapos check error.")
         if len(tx.to_bytes()) > MAX_TX_BYTES:
             raise Refused("TOO_BIG_TRANSACTION_ERROR", "Transaction size is too big.")
         try:
-            self.executor.validate(tx)
-            self.executor.check_bandwidth(tx)
+            self._preview.preview(tx, self.clock_ms)
         except ContractError as error:
-            raise Refused("CONTRACT_VALIDATE_ERROR", str(error)) from error
+            raise Refused("CONTRACT_VALIDATE_ERROR", f"Contract validate error : {error}") from error
         except BandwidthError as error:
             raise Refused("BANDWITH_ERROR", str(error)) from error
         self.pool[tx.txid] = tx
@@ -318,11 +388,10 @@ class Chain:
                     f" {addresses.to_base58(signer)} but it is not contained of permission.",
                 )
 
-    def _check_tapos(self, tx: Tx) -> None:
+    def _refers_to_a_block(self, tx: Tx) -> bool:
+        """Tell whether the reference block is on this chain, and not too old (TAPOS)."""
         raw = tx.message.raw_data
         low = int.from_bytes(raw.ref_block_bytes, "big")
         head = self.head.number
-        number = head - ((head - low) % TAPOS_WINDOW)
-        known = self.block(number, solid=False)
-        if len(raw.ref_block_bytes) != 2 or known is None or known.id[8:16] != raw.ref_block_hash:
-            raise Refused("TAPOS_ERROR", "Tapos check error.")
+        known = self.block(head - ((head - low) % TAPOS_WINDOW), solid=False)
+        return len(raw.ref_block_bytes) == 2 and known is not None and known.id[8:16] == raw.ref_block_hash

@@ -1,4 +1,4 @@
-"""Contracts, executed by py-evm on Byzantium rules, which is what the TVM of Tron grew from.
+"""Contracts: those of genesis, their state, and calls of them.
 
 Each block has a state root, so a fork is a new state at an old root. Energy is the gas of the call without its
 intrinsic cost; mainnet's USDT does more work per transfer than the contract here, which `FACTORS` evens out
@@ -14,17 +14,17 @@ from eth import constants
 from eth.chains.base import MiningChain
 from eth.db.atomic import AtomicDB
 from eth.exceptions import Revert
-from eth.vm.forks.byzantium import ByzantiumVM
 from eth.vm.message import Message
-from eth.vm.transaction_context import BaseTransactionContext
 from eth_abi import encode
 from eth_utils import keccak
 
 from tron_sandbox import addresses
+from tron_sandbox.tvm import Balance, Internal, Tvm, TvmContext, nobody, reject
 
 USDT = addresses.from_text("TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t")
 FAKE_USDT = addresses.PREFIX + keccak(b"garant sandbox: fake USDT")[-20:]
 PAYOUT = addresses.PREFIX + keccak(b"garant sandbox: several transfers")[-20:]
+TRX_PAYOUT = addresses.PREFIX + keccak(b"garant sandbox: TRX inside a call")[-20:]
 SUPPLY = 10**24
 FACTORS = {USDT: 4.4, FAKE_USDT: 4.4}
 CONSTANT_GAS = 50_000_000
@@ -62,12 +62,25 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How a call ended: SUCCESS, REVERT or OUT_OF_ENERGY."""
+    """How a call ended (SUCCESS, REVERT or OUT_OF_ENERGY), and what it did."""
 
     result: str
     energy: int
     output: bytes
     logs: list[Log]
+    internals: list[Internal]
+    balances: dict[bytes, int]
+    """TRX in sun, of each account that it changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a contract; addresses have 21 bytes."""
+
+    sender: bytes
+    contract: bytes
+    data: bytes
+    sun: int = 0
 
 
 def artifacts() -> dict[str, Artifact]:
@@ -84,7 +97,7 @@ class Evm:
 
     def __init__(self, owner: bytes) -> None:
         database = AtomicDB()
-        configured = MiningChain.configure("Sandbox", vm_configuration=((0, ByzantiumVM),))
+        configured = MiningChain.configure("Sandbox", vm_configuration=((0, Tvm),))
         chain = configured.from_genesis(database, _GENESIS, {})
         self._database = database
         self._context = chain.get_vm().state.execution_context
@@ -93,15 +106,17 @@ class Evm:
         self._deploy_all(owner)
 
     def _state_at(self, root: bytes) -> Any:
-        return ByzantiumVM.get_state_class()(self._database, self._context, root)
+        return Tvm.get_state_class()(self._database, self._context, root)
 
     def _deploy_all(self, owner: bytes) -> None:
+        self._state.begin(nobody)
         compiled = artifacts()
         token = encode(["string", "string", "uint256"], ["Tether USD", "USDT", SUPPLY])
         for address, name, arguments in (
             (USDT, "UsdtLike", token),
             (FAKE_USDT, "UsdtLike", token),
             (PAYOUT, "Payout", b""),
+            (TRX_PAYOUT, "TrxPayout", b""),
         ):
             artifact = compiled[name]
             message = Message(
@@ -113,9 +128,7 @@ class Evm:
                 code=artifact.bytecode + arguments,
                 create_address=address[1:],
             )
-            done = self._state.computation_class.apply_create_message(
-                self._state, message, BaseTransactionContext(gas_price=0, origin=owner[1:])
-            )
+            done = self._state.computation_class.apply_create_message(self._state, message, TvmContext(owner[1:]))
             assert not done.is_error, done.error
             self.contracts[address] = artifact
 
@@ -129,35 +142,38 @@ class Evm:
         """Go back to the state at a root; what was not committed is gone."""
         self._state = self._state_at(root)
 
-    def call(self, sender: bytes, contract: bytes, data: bytes, energy_limit: int) -> Execution:
+    def call(self, call: Call, energy_limit: int, balance_of: Balance) -> Execution:
         """Run a call on the working state; a failure leaves no trace in it."""
-        return self._run(self._state, sender, contract, data, energy_limit)
+        return self._run(self._state, call, energy_limit, balance_of)
 
-    def call_constant(self, root: bytes, sender: bytes, contract: bytes, data: bytes) -> Execution:
+    def call_constant(self, root: bytes, call: Call, balance_of: Balance) -> Execution:
         """Run a call on the state at a root and forget what it changed."""
-        return self._run(self._state_at(root), sender, contract, data, CONSTANT_GAS)
+        return self._run(self._state_at(root), call, CONSTANT_GAS, balance_of)
 
-    def _run(self, state: Any, sender: bytes, contract: bytes, data: bytes, energy_limit: int) -> Execution:
-        factor = FACTORS.get(contract, 1.0)
+    def _run(self, state: Any, call: Call, energy_limit: int, balance_of: Balance) -> Execution:
+        factor = FACTORS.get(call.contract, 1.0)
         message = Message(
             gas=int(energy_limit / factor),
-            to=contract[1:],
-            sender=sender[1:],
-            value=0,
-            data=data,
-            code=state.get_code(contract[1:]),
+            to=call.contract[1:],
+            sender=call.sender[1:],
+            value=call.sun,
+            data=call.data,
+            code=state.get_code(call.contract[1:]),
         )
-        done = state.computation_class.apply_message(
-            state, message, BaseTransactionContext(gas_price=0, origin=sender[1:])
-        )
-        # Whatever is no REVERT burns all energy, on Tron as on Ethereum.
-        if done.is_error and not isinstance(done.error, Revert):
-            return Execution("OUT_OF_ENERGY", energy_limit, b"", [])
-        energy = round(done.get_gas_used() * factor)
+        context = TvmContext(call.sender[1:])
+        state.begin(balance_of)
+        done = state.computation_class.apply_message(state, message, context)
         if done.is_error:
-            return Execution("REVERT", energy, done.output, [])
+            reject(context.internals)
+            # Whatever is no REVERT burns all energy, on Tron as on Ethereum.
+            if not isinstance(done.error, Revert):
+                return Execution("OUT_OF_ENERGY", energy_limit, b"", [], context.internals, {})
+            energy = round(done.get_gas_used() * factor)
+            return Execution("REVERT", energy, done.output, [], context.internals, {})
         logs = [
             Log(address, [topic.to_bytes(32, "big") for topic in topics], bytes(content))
             for address, topics, content in done.get_log_entries()
         ]
-        return Execution("SUCCESS", energy, done.output, logs)
+        balances = {addresses.PREFIX + address: sun for address, sun in state.balances.items()}
+        energy = round(done.get_gas_used() * factor)
+        return Execution("SUCCESS", energy, done.output, logs, context.internals, balances)

@@ -1,7 +1,9 @@
-"""The faucet: real transactions, signed with the faucet's own key, in the next block."""
+"""The faucet: real transactions, signed with the key that owns the TRX and the tokens, in the next block."""
 
 import itertools
+from typing import Any
 
+from eth_abi import encode
 from eth_utils import keccak
 
 from tron_sandbox import addresses
@@ -10,7 +12,6 @@ from tron_sandbox.evm import USDT
 from tron_sandbox.protocol import Json, Tx
 from tron_sandbox.world import Account
 
-TRANSFER = keccak(text="transfer(address,uint256)")[:4]
 REFILL_BELOW_SUN = FAUCET_SUN // 2
 
 
@@ -39,10 +40,13 @@ class Faucet:
             create = {"owner_address": owner, "account_address": address.hex()}
             wanted.append(("AccountCreateContract", create))
         if usdt:
-            data = TRANSFER + address[1:].rjust(32, b"\0") + usdt.to_bytes(32, "big")
-            call = {"owner_address": owner, "contract_address": USDT.hex(), "data": data.hex()}
+            call = _call(USDT, "transfer(address,uint256)", [address[1:], usdt])
             wanted.append(("TriggerSmartContract", call))
         return [self._broadcast(kind, value) for kind, value in wanted]
+
+    def tell_token(self, token: bytes, function: str, arguments: list[Any]) -> str:
+        """Call a token as its owner, which the faucet is; return the transaction's id."""
+        return self._broadcast("TriggerSmartContract", _call(token, function, arguments))
 
     def _refill(self) -> None:
         account = self._chain.world.get(FAUCET)
@@ -52,10 +56,11 @@ class Faucet:
 
     def _broadcast(self, kind: str, value: Json) -> str:
         head = self._chain.head
+        reference = self._chain.blocks[self._chain.solid_number].id
         raw = {
             "contract": [{"type": kind, "parameter": {"value": value}}],
-            "ref_block_bytes": head.id[6:8].hex(),
-            "ref_block_hash": head.id[8:16].hex(),
+            "ref_block_bytes": reference[6:8].hex(),
+            "ref_block_hash": reference[8:16].hex(),
             "expiration": head.timestamp + 3_600_000,
             # Equal transactions of one millisecond would be one: the serial tells them apart.
             "timestamp": self._chain.now_ms() * 1000 + next(self._serial) % 1000,
@@ -66,3 +71,9 @@ class Faucet:
         tx = Tx.from_json({"raw_data": raw, "signature": [signature.hex()]})
         self._chain.broadcast(tx)
         return tx.txid.hex()
+
+
+def _call(contract: bytes, function: str, arguments: list[Any]) -> Json:
+    types = function.partition("(")[2].rstrip(")").split(",")
+    data = keccak(text=function)[:4] + encode(types, arguments)
+    return {"owner_address": FAUCET.hex(), "contract_address": contract.hex(), "data": data.hex()}

@@ -3,11 +3,12 @@
 Checks and texts are java-tron's (FreezeBalanceV2Actuator and its neighbours).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tron_sandbox import addresses
+from tron_sandbox.errors import ContractError
 from tron_sandbox.world import (
     BANDWIDTH,
     ENERGY,
@@ -15,9 +16,10 @@ from tron_sandbox.world import (
     TOTAL_LIMITS,
     TOTAL_WEIGHTS,
     Account,
+    Change,
+    Context,
     Loan,
     Unstaked,
-    World,
     used_at,
 )
 
@@ -31,23 +33,6 @@ NAMES = {BANDWIDTH: "BANDWIDTH", ENERGY: "ENERGY"}
 _TITLES = {BANDWIDTH: "Bandwidth", ENERGY: "Energy"}
 
 
-class StakeError(ValueError):
-    """java-tron's text for a refusal."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Where a contract is carried out: the world, the contracts' addresses, and the block's time."""
-
-    world: World
-    contracts: Mapping[bytes, object]
-    now_ms: int
-
-
-Change = dict[bytes, Account]
-"""The accounts as they are afterwards."""
-
-
 def lendable(account: Account, resource: int, now_ms: int) -> int:
     """Return how much of a stake can be lent, in sun: what is used up of it can't."""
     stake = account.stakes[resource]
@@ -59,18 +44,18 @@ def lendable(account: Account, resource: int, now_ms: int) -> int:
 
 def _resource(contract: Any) -> int:
     if contract.resource not in NAMES:
-        raise StakeError("ResourceCode error, valid ResourceCode[BANDWIDTH、ENERGY]")
+        raise ContractError("ResourceCode error, valid ResourceCode[BANDWIDTH、ENERGY]")
     return int(contract.resource)
 
 
 def _freeze(context: Context, owner: Account, contract: Any) -> Change:
     resource, sun = _resource(contract), contract.frozen_balance
     if sun <= 0:
-        raise StakeError("frozenBalance must be positive")
+        raise ContractError("frozenBalance must be positive")
     if sun < SUN:
-        raise StakeError("frozenBalance must be greater than or equal to 1 TRX")
+        raise ContractError("frozenBalance must be greater than or equal to 1 TRX")
     if sun > owner.balance:
-        raise StakeError("frozenBalance must be less than or equal to accountBalance")
+        raise ContractError("frozenBalance must be less than or equal to accountBalance")
     stake = owner.stakes[resource]
     paid = replace(owner, balance=owner.balance - sun)
     return {contract.owner_address: paid.with_stake(resource, replace(stake, frozen=stake.frozen + sun))}
@@ -80,12 +65,12 @@ def _unfreeze(context: Context, owner: Account, contract: Any) -> Change:
     resource, sun = _resource(contract), contract.unfreeze_balance
     stake = owner.stakes[resource]
     if stake.frozen == 0:
-        raise StakeError(f"no frozenBalance({'Energy' if resource == ENERGY else 'BANDWIDTH'})")
+        raise ContractError(f"no frozenBalance({'Energy' if resource == ENERGY else 'BANDWIDTH'})")
     if not 0 < sun <= stake.frozen:
-        raise StakeError(f"Invalid unfreeze_balance, [{sun}] is error")
+        raise ContractError(f"Invalid unfreeze_balance, [{sun}] is error")
     waiting = [u for u in owner.unstaked if u.due_ms > context.now_ms]
     if len(waiting) >= MOST_UNSTAKED:
-        raise StakeError("Invalid unfreeze operation, unfreezing times is over limit")
+        raise ContractError("Invalid unfreeze operation, unfreezing times is over limit")
     left = owner.with_stake(resource, replace(stake, frozen=stake.frozen - sun))
     back = sum(u.sun for u in owner.unstaked if u.due_ms <= context.now_ms)
     unstaked = (*waiting, Unstaked(resource, sun, context.now_ms + UNSTAKE_MS))
@@ -95,7 +80,7 @@ def _unfreeze(context: Context, owner: Account, contract: Any) -> Change:
 def _withdraw(context: Context, owner: Account, contract: Any) -> Change:
     back = sum(u.sun for u in owner.unstaked if u.due_ms <= context.now_ms)
     if back == 0:
-        raise StakeError("no unFreeze balance to withdraw ")
+        raise ContractError("no unFreeze balance to withdraw ")
     waiting = tuple(u for u in owner.unstaked if u.due_ms > context.now_ms)
     return {contract.owner_address: replace(owner, balance=owner.balance + back, unstaked=waiting)}
 
@@ -104,20 +89,20 @@ def _delegate(context: Context, owner: Account, contract: Any) -> Change:
     resource, sun = _resource(contract), contract.balance
     giver, taker = contract.owner_address, contract.receiver_address
     if sun < SUN:
-        raise StakeError("delegateBalance must be greater than or equal to 1 TRX")
+        raise ContractError("delegateBalance must be greater than or equal to 1 TRX")
     if sun > lendable(owner, resource, context.now_ms):
         kind = "FreezeEnergyV2" if resource == ENERGY else "FreezeBandwidthV2"
-        raise StakeError(f"delegateBalance must be less than or equal to available {kind} balance")
+        raise ContractError(f"delegateBalance must be less than or equal to available {kind} balance")
     if giver == taker:
-        raise StakeError("receiverAddress must not be the same as ownerAddress")
+        raise ContractError("receiverAddress must not be the same as ownerAddress")
     receiver = context.world.get(taker)
     if receiver is None:
-        raise StakeError(f"Account[{addresses.to_base58(taker)}] not exists")
+        raise ContractError(f"Account[{addresses.to_base58(taker)}] not exists")
     if taker in context.contracts:
-        raise StakeError("Do not allow delegate resources to contract addresses")
+        raise ContractError("Do not allow delegate resources to contract addresses")
     blocks = (contract.lock_period or LOCK_BLOCKS) if contract.lock else 0
     if not 0 <= blocks <= MOST_LOCK_BLOCKS:
-        raise StakeError(
+        raise ContractError(
             f"The lock period of delegate resource cannot be less than 0 and cannot exceed {MOST_LOCK_BLOCKS}!"
         )
     until = context.now_ms + blocks * BLOCK_MS if blocks else 0
@@ -146,13 +131,13 @@ def _undelegate(context: Context, owner: Account, contract: Any) -> Change:
     giver, taker = contract.owner_address, contract.receiver_address
     ours = [loan for loan in owner.loans if (loan.receiver, loan.resource) == (taker, resource)]
     if not ours:
-        raise StakeError("delegated Resource does not exist")
+        raise ContractError("delegated Resource does not exist")
     if sun <= 0:
-        raise StakeError("unDelegateBalance must be more than 0 TRX")
+        raise ContractError("unDelegateBalance must be more than 0 TRX")
     free = sum(loan.sun for loan in ours if loan.locked_until_ms <= context.now_ms)
     if sun > free:
         title = _TITLES[resource]
-        raise StakeError(f"insufficient delegatedFrozenBalance({title}), request={sun}, unlock_balance={free}")
+        raise ContractError(f"insufficient delegatedFrozenBalance({title}), request={sun}, unlock_balance={free}")
     stake = owner.stakes[resource]
     returned = replace(stake, frozen=stake.frozen + sun, delegated=stake.delegated - sun)
     change: Change = {}
@@ -181,19 +166,12 @@ def _take_back(loans: tuple[Loan, ...], taker: bytes, resource: int, sun: int, n
     return tuple(found)
 
 
-_ACTS: dict[str, Callable[[Context, Account, Any], Change]] = {
+Act = Callable[[Context, Account, Any], Change]
+
+ACTS: dict[str, Act] = {
     "FreezeBalanceV2Contract": _freeze,
     "UnfreezeBalanceV2Contract": _unfreeze,
     "WithdrawExpireUnfreezeContract": _withdraw,
     "DelegateResourceContract": _delegate,
     "UnDelegateResourceContract": _undelegate,
 }
-
-
-def change(context: Context, owner: Account, kind: str, contract: Any) -> Change:
-    """Return the accounts that a contract of Stake 2.0 changes; nothing is stored.
-
-    Raises:
-        StakeError: with java-tron's text.
-    """
-    return _ACTS[kind](context, owner, contract)

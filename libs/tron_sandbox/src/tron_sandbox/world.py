@@ -1,8 +1,8 @@
-"""Accounts in TRX and their resources, with an undo log per block so that forks can take blocks back."""
+"""Accounts in TRX, their resources and the fees, with an undo log per block so that forks can take blocks back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-FREE_BANDWIDTH = 600
 WINDOW_MS = 24 * 3600 * 1000
 """What was used comes back evenly over a day (java-tron, ResourceProcessor)."""
 SUN = 1_000_000
@@ -90,10 +90,24 @@ class Account:
         return replace(self, stakes=(stake, energy) if resource == BANDWIDTH else (net, stake))
 
 
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The chain parameters that fees come from, in sun, and the bandwidth that each account has for nothing."""
+
+    energy_fee: int = 100
+    bandwidth_fee: int = 1000
+    create_account_fee: int = 100_000
+    new_account_fee: int = 1_000_000
+    memo_fee: int = 1_000_000
+    max_fee_limit: int = 15_000_000_000
+    free_bandwidth: int = 600
+
+
 class World:
     """All accounts by address."""
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: Parameters | None = None) -> None:
+        self.parameters = parameters or Parameters()
         self.accounts: dict[bytes, Account] = {}
         self._undo: list[dict[bytes, Account | None]] = []
 
@@ -130,7 +144,37 @@ class World:
             self._undo[-1].setdefault(address, self.accounts.get(address))
         self.accounts[address] = account
 
-    def add(self, address: bytes, sun: int, now_ms: int) -> None:
-        """Add to a balance; an account is created where there is none."""
-        account = self.get(address) or Account(create_time=now_ms)
-        self.put(address, replace(account, balance=account.balance + sun))
+    def apply(self, change: Mapping[bytes, Account]) -> None:
+        """Store accounts."""
+        for address, account in change.items():
+            self.put(address, account)
+
+
+class Overlay(World):
+    """A world with what waits for a block on top of it; the world itself is never changed."""
+
+    def __init__(self, base: World) -> None:
+        super().__init__()
+        self._base = base
+
+    def get(self, address: bytes) -> Account | None:
+        """Return the account as it will be."""
+        return self.accounts.get(address) or self._base.get(address)
+
+    def clear(self) -> None:
+        """Forget what waits; take up the fees as they are now."""
+        self.accounts.clear()
+        self.parameters = self._base.parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a contract is carried out: the world, the smart contracts' addresses, and the block's time."""
+
+    world: World
+    contracts: Mapping[bytes, object]
+    now_ms: int
+
+
+Change = dict[bytes, Account]
+"""The accounts as they are afterwards."""

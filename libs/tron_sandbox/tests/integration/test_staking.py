@@ -204,17 +204,18 @@ async def test_what_can_not_be_is_told_in_java_trons_words(
     assert text in answer["Error"]
 
 
-async def test_a_stake_that_leaves_nothing_for_its_own_fee_changes_nothing(tron_node: SandboxNode) -> None:
+async def test_a_stake_that_leaves_nothing_for_its_own_fee_is_refused_at_once(tron_node: SandboxNode) -> None:
     key, address = await rich(tron_node, trx="100", usdt="1")
     async with client(tron_node) as tron:
         for _ in range(2):  # the free bandwidth goes
             await send(tron, tron_node, key, tron.trx.freeze_balance(address, TRX, "ENERGY"))
         before = await account(tron_node, address)
-        whole = tron.trx.freeze_balance(address, before["balance"], "ENERGY")
-        sent = await (await whole.build()).sign(key).broadcast()
+        whole = await tron.trx.freeze_balance(address, before["balance"], "ENERGY").build()
+        with pytest.raises(ValidationError, match="less than or equal to accountBalance"):
+            await whole.sign(key).broadcast()
         await tron_node.mine()
 
-    assert await tron_node.ask("wallet/gettransactioninfobyid", value=sent.txid) == {}
+    assert await tron_node.ask("wallet/gettransactioninfobyid", value=whole.txid) == {}
     assert await account(tron_node, address) == before
 
 

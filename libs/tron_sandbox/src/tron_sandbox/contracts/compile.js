@@ -8,7 +8,7 @@ const out = JSON.parse(solc.compile(JSON.stringify({
 })));
 for (const e of out.errors || []) console.error(e.formattedMessage);
 const found = {};
-for (const name of ['UsdtLike', 'Payout']) {
+for (const name of ['UsdtLike', 'Payout', 'TrxPayout']) {
   const c = out.contracts['sandbox.sol'][name];
   found[name] = { abi: c.abi, bytecode: c.evm.bytecode.object };
 }

@@ -103,3 +103,30 @@ contract Payout {
         }
     }
 }
+
+interface Teller {
+    function inner(address payable to, uint256 value) external;
+}
+
+/// TRX that arrives, or does not, inside a call.
+contract TrxPayout {
+    /// Pay several, of what was sent along and of what is here; the rest stays.
+    function pay(address payable[] memory to, uint256[] memory value) external payable {
+        require(to.length == value.length, "lengths differ");
+        for (uint256 i = 0; i < to.length; i++) {
+            to[i].transfer(value[i]);
+        }
+    }
+
+    /// Pay in a call that is taken back, and succeed all the same: nobody is paid.
+    function payInVain(address payable to, uint256 value) external payable {
+        try Teller(address(this)).inner(to, value) {} catch {}
+    }
+
+    function inner(address payable to, uint256 value) external {
+        to.transfer(value);
+        revert("in vain");
+    }
+
+    receive() external payable {}
+}
