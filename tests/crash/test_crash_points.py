@@ -47,9 +47,10 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "deals relay.published": ("deny",),
     "payments applied.noted": ("credit",),
     "payments block.stored": ("credit",),
-    "payments fuel.sent": ("credit",),
-    "payments fuel.signed": ("credit",),
+    "payments bookings.posted": ("credit",),
     "payments missed.credited": ("miss_credit",),
+    "payments outgoing.sent": ("credit",),
+    "payments outgoing.signed": ("credit",),
     "payments payment.stored": ("credit",),
     "payments payments.finished": ("credit",),
     "payments relay.published": ("credit",),
@@ -58,8 +59,6 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "payments sweep.finished": ("credit",),
     "payments sweep.planned": ("credit",),
     "payments transaction.buried": ("bury",),
-    "payments transfer.sent": ("credit",),
-    "payments transfer.signed": ("credit",),
 }
 """The stories that come to each point, after they have called `arm`."""
 

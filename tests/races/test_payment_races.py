@@ -11,6 +11,7 @@ from payments.use_cases.check_invariants import check_invariants
 from payments.use_cases.check_payments import check_payments
 from payments.use_cases.record_applied import record_applied
 from payments.use_cases.sweep_wallet import advance_sweeps
+from support.chain import USDT as CONTRACT
 from support.house import USDT, received
 from support.paying import Paid, Till
 from support.rounds import Round, play, sizes
@@ -43,7 +44,7 @@ async def assert_finished(till: Till, paid: Paid) -> None:
     ((sweep, step, wallet),) = await stage.rows("payments", query, address=paid.address)
     assert (step, wallet) == ("swept", "transferred")
     assert [e["type"] for e in await stage.told("payments", f"sweep:{sweep}")] == ["payment.swept"]
-    assert await till.gateway.chain.token_balance(paid.address) == 0
+    assert await till.gateway.chain.balance(CONTRACT, paid.address) == 0
 
 
 @sizes(3)
@@ -53,7 +54,7 @@ async def test_two_scanners_and_two_checks_credit_and_sweep_once(
     monkeypatch.setattr(checks, "CREDIT_AFTER", timedelta())  # the check credits beside the event
 
     async def one(round_: Round) -> None:
-        main = await till.gateway.chain.token_balance(till.gateway.main_address)
+        main = await till.gateway.chain.balance(CONTRACT, till.gateway.main_address)
         users = [await till.stage.house.user(next(till.stage.numbers)) for _ in range(PAYERS)]
         paid = [await till.paid(user, UNITS) for user in users]
         await till.node.settle()
@@ -68,7 +69,7 @@ async def test_two_scanners_and_two_checks_credit_and_sweep_once(
             await round_.race(step, step, step)
         for payment in paid:
             await assert_finished(till, payment)
-        swept = await till.gateway.chain.token_balance(till.gateway.main_address) - main
+        swept = await till.gateway.chain.balance(CONTRACT, till.gateway.main_address) - main
         assert swept == PAYERS * UNITS * USDT
 
     await play(rounds, one, at_once=1)

@@ -36,7 +36,6 @@ from deals.adapters.tokens import Ed25519Signer
 from deals.use_cases.fund_waiting_deals import fund_waiting_deals, request_funding
 from deals.use_cases.settle_commands import Money
 from payments.adapters.accounts import HttpAccounts as PaymentsAccounts
-from payments.settings import USDT_MAINNET as USDT_CONTRACT
 from payments.use_cases.context import Payments, Policy
 from payments.use_cases.record_applied import record_applied
 from support.servers import Databases
@@ -44,6 +43,8 @@ from support.signing import SigningHouse, open_signer
 
 CALLERS = {name: f"secret-of-{name}-0123" for name in ("accounts", "deals", "payments", "chat", "operator")}
 USDT = 1_000_000
+TRX = 1_000_000
+GATEWAYS = ("tron_usdt", "tron_trx")
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -206,15 +207,15 @@ async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> No
     client = InternalClient("http://accounts", CALLERS["payments"], transport=httpx.ASGITransport(house.accounts))
     stack.push_async_callback(client.close)
     house.signing = await open_signer(house.databases, stack)
-    gateway, node = payments.main.build_gateway(node_url, USDT_CONTRACT, house.signing.stored.root)
+    gateways, node = payments.main.build_gateways(node_url, house.signing.stored.root, GATEWAYS)
     stack.push_async_callback(node.close)
     house.parts = Payments(
         database=database,
-        gateways={gateway.info.id: gateway},
+        gateways=gateways,
         accounts=PaymentsAccounts(client),
         signer=house.signing.remote,
         clock=SystemClock(),
-        policy=Policy(timedelta(hours=1), 1 * USDT, 30_000_000),
+        policy=Policy(timedelta(hours=1), {"USDT": 1 * USDT, "TRX": 10 * TRX}, 30_000_000),
         told=nothing,
     )
     app = payments.main.build_app({})

@@ -122,6 +122,10 @@ class Databases:
                     "SET session_replication_role = replica;"  # the ledger's triggers refuse otherwise
                     f"TRUNCATE {names} RESTART IDENTITY CASCADE"
                 )
+                if service == "accounts":  # the migrations bring it
+                    await connection.execute(
+                        "INSERT INTO tenant (id, name) OVERRIDING SYSTEM VALUE VALUES (0, 'the house itself')"
+                    )
                 if service == "payments":  # no table owns it
                     await connection.execute("ALTER SEQUENCE wallet_index RESTART")
             finally:

@@ -70,7 +70,7 @@ class ServiceSettings(ProcessSettings):
     nats_url: str = "nats://127.0.0.1:4222"
     service_credential: Secret
     """Our own secret, by which the other services know us."""
-    currencies: CurrencyList = "USDT:6"
+    currencies: CurrencyList = "USDT:6,TRX:6"
     invariants_interval_s: float = Field(default=60.0, gt=0, le=86_400)
     """How often the worker proves its invariants."""
 

@@ -3,6 +3,7 @@
 The signer is a process of its own (`run_signer`): nothing else here has the seed or its key.
 """
 
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,16 +26,18 @@ from common.settings import EXIT_BAD_SETTING, load
 from common.upkeep import upkeep
 from common.web import Check, create_app
 from payments.adapters.accounts import HttpAccounts
+from payments.adapters.gateway_plugins import Host, PluginError, load_gateways
 from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, read_key
 from payments.adapters.remote_signer import RemoteSigner
 from payments.adapters.signer import Bounds, LocalSigner
+from payments.adapters.tron_gateway import TronGateway
 from payments.adapters.tron_node import TronNode
-from payments.adapters.tron_usdt import TronUsdt
 from payments.api import internal, public, signing
 from payments.consumers.events import consumers, followed, handlers
 from payments.domain.intents import NATIVE
 from payments.domain.limits import Limits
-from payments.domain.model import StoredSeed, WalletRoot
+from payments.domain.model import GatewayInfo, StoredSeed, WalletRoot
+from payments.domain.ports import Gateway
 from payments.jobs.timers import timers
 from payments.settings import PaymentsCommandSettings, PaymentsSettings, SeedCommandSettings, SignerSettings
 from payments.use_cases.check_invariants import check_invariants
@@ -64,16 +67,20 @@ def _refuse(text: str) -> SystemExit:
     return SystemExit(EXIT_BAD_SETTING)
 
 
-def _policy(settings: PaymentsSettings, currencies: Currencies) -> Policy:
-    usdt = currencies.get("USDT")
-    if usdt is None:
-        raise _refuse("the setting CURRENCIES must name USDT, which the gateway tron_usdt takes")
-    try:
-        threshold = usdt.to_units(settings.sweep_threshold)
-    except AmountError as error:
-        raise _refuse(f"the setting SWEEP_THRESHOLD is not valid: {error}") from error
-    lifetime = timedelta(seconds=settings.payment_lifetime_s)
-    return Policy(lifetime, threshold, settings.sweep_fee_cap_sun)
+def _policy(settings: PaymentsSettings, currencies: Currencies, gateways: Collection[Gateway]) -> Policy:
+    thresholds = {}
+    for gateway in gateways:
+        code = gateway.info.currency
+        currency, least = currencies.get(code), settings.sweep_thresholds.get(code)
+        if currency is None:
+            raise _refuse(f"the setting CURRENCIES must name {code}, which the gateway {gateway.info.id} takes")
+        if least is None:
+            raise _refuse(f"the setting SWEEP_THRESHOLDS must name {code}, which {gateway.info.id} takes")
+        try:
+            thresholds[code] = currency.to_units(least)
+        except AmountError as error:
+            raise _refuse(f"the setting SWEEP_THRESHOLDS is not valid: {code}: {error}") from error
+    return Policy(timedelta(seconds=settings.payment_lifetime_s), thresholds, settings.sweep_fee_cap_sun)
 
 
 async def _root(database: Database) -> WalletRoot:
@@ -83,13 +90,21 @@ async def _root(database: Database) -> WalletRoot:
     return root
 
 
-def build_gateway(
-    node_url: str, token: str, root: WalletRoot, main_wallet: str | None = None
-) -> tuple[TronUsdt, TronNode]:
-    """Wire the gateway and its node."""
-    node = TronNode(node_url, token)
-    addresses = DepositAddresses(root.deposit_xpub)
-    return TronUsdt(node, addresses, main_wallet or root.main_address, root.fuel_address, token), node
+def build_gateways(
+    node_url: str, root: WalletRoot, wanted: Collection[str], main_wallet: str | None = None
+) -> tuple[dict[str, Gateway], TronNode]:
+    """Load the gateways and wire those on Tron to one node.
+
+    Raises:
+        PluginError: when a gateway can't be loaded.
+    """
+    node, addresses = TronNode(node_url), DepositAddresses(root.deposit_xpub)
+
+    def on_tron(info: GatewayInfo, asset: str) -> Gateway:
+        node.watch(asset)
+        return TronGateway(info, asset, node, addresses, main_wallet or root.main_address, root.fuel_address)
+
+    return load_gateways(Host(os.environ, on_tron), wanted), node
 
 
 def build_parts(
@@ -106,19 +121,21 @@ def build_parts(
         known: the database and the public part of the seed.
     """
     database, root = known
-    gateway, node = build_gateway(
-        settings.tron_node_url, settings.tron_usdt_contract, root, settings.tron_main_wallet
-    )
+    wanted = [name.strip() for name in settings.gateways.split(",")]
+    try:
+        gateways, node = build_gateways(settings.tron_node_url, root, wanted, settings.tron_main_wallet)
+    except PluginError as error:
+        raise _refuse(str(error)) from error
     stack.push_async_callback(node.close)
     signer = InternalClient(settings.signer_url, settings.signer_credential)
     stack.push_async_callback(signer.close)
     return Payments(
         database=database,
-        gateways={gateway.info.id: gateway},
+        gateways=gateways,
         accounts=HttpAccounts(client),
         signer=RemoteSigner(signer),
         clock=SystemClock(),
-        policy=_policy(settings, Currencies.parse(settings.currencies)),
+        policy=_policy(settings, Currencies.parse(settings.currencies), gateways.values()),
         told=told,
     )
 

@@ -49,8 +49,10 @@ class PaymentsSettings(ServiceSettings):
     tron_scan_interval_s: float = Field(default=3.0, gt=0, le=60)
     payments_check_interval_s: float = Field(default=60.0, gt=0, le=3600)
     payment_lifetime_s: int = Field(default=3600, ge=10, le=30 * 86_400)
-    sweep_threshold: Amount = Decimal(1)
-    """In whole USDT: less stays in the wallet as dust."""
+    gateways: str = "tron_usdt,tron_trx"
+    """The plugins to load, by the names of their entry points (docs/gateways.md)."""
+    sweep_thresholds: Mapping[str, Amount] = {"USDT": Decimal(1), "TRX": Decimal(10)}
+    """JSON: by currency, in whole units: less stays in the wallet as dust."""
     sweep_fee_cap_sun: int = Field(default=30_000_000, ge=1)
     """The most that one sweep may burn."""
 
@@ -68,7 +70,7 @@ class SignerSettings(ProcessSettings):
     """Where sweeps go; the seed's own main wallet where it is not set."""
     sweep_fee_cap_sun: int = Field(default=30_000_000, ge=1)
     """The most that one transaction may burn or be given."""
-    currencies: CurrencyList = "USDT:6"
+    currencies: CurrencyList = "USDT:6,TRX:6"
     signer_assets: Mapping[str, TronAddress] = {}
     """JSON: more assets by their code, each with its contract; CURRENCIES names their decimals."""
     signer_reference_age_s: int = Field(default=900, ge=60, le=86_400)

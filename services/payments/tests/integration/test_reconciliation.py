@@ -115,7 +115,7 @@ async def test_each_tampering_is_named_exactly(paying_house: House, tron_node: S
     assert found == {
         "payments.credited_without_deposit": [{"key": key, "booked_units": str(12 * USDT), "stored_units": "0"}],
         "payments.wallet_unlike_chain": [
-            {"address": hidden["address"], "chain_units": str(12 * USDT), "stored_units": "0"}
+            {"address": hidden["address"], "currency": "USDT", "chain_units": str(12 * USDT), "stored_units": "0"}
         ],
     }
 

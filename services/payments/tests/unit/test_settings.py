@@ -10,10 +10,10 @@ from payments.settings import USDT_MAINNET, PaymentsSettings, SignerSettings
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("SWEEP_THRESHOLD", "0"),
-        ("SWEEP_THRESHOLD", "-1"),
-        ("SWEEP_THRESHOLD", "NaN"),
-        ("SWEEP_THRESHOLD", "banana"),
+        ("SWEEP_THRESHOLDS", '{"USDT": "0"}'),
+        ("SWEEP_THRESHOLDS", '{"USDT": "-1"}'),
+        ("SWEEP_THRESHOLDS", '{"USDT": "NaN"}'),
+        ("SWEEP_THRESHOLDS", '{"USDT": "banana"}'),
         ("TRON_MAIN_WALLET", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6u"),
         ("TRON_USDT_CONTRACT", "banana"),
         ("PAYMENTS_DATABASE_URL", "sqlite://"),

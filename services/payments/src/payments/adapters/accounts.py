@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from common.internal import InternalClient
 from common.logging import get_logger
-from payments.domain.model import Booked, Credited, Deposit
+from payments.domain.model import Booked, Booking, Credited, Deposit
 
 log = get_logger()
 
@@ -33,24 +33,42 @@ class HttpAccounts:
 
     async def credit(self, deposits: Sequence[Deposit]) -> list[bool]:
         """See the port. The body is the one that the event leads to: the key makes both one posting."""
+        found = await self.book(
+            [
+                Booking(
+                    key=deposit.key,
+                    kind="deposit",
+                    tenant_id=deposit.tenant_id,
+                    currency=deposit.currency,
+                    giver=f"external:{deposit.gateway_id}",
+                    taker=f"user:{deposit.user_id}",
+                    amount=deposit.amount,
+                )
+                for deposit in deposits
+            ]
+        )
+        for deposit, (outcome, reason) in zip(deposits, found, strict=True):
+            if outcome != "applied":
+                log.error("deposit.refused", key=deposit.key, outcome=outcome, reason=reason)
+        return [outcome == "applied" for outcome, _ in found]
+
+    async def book(self, bookings: Sequence[Booking]) -> list[tuple[str, str | None]]:
+        """See the port."""
         operations = [
             {
-                "key": deposit.key,
-                "kind": "deposit",
-                "tenant_id": deposit.tenant_id,
-                "currency": deposit.currency,
+                "key": b.key,
+                "kind": b.kind,
+                "tenant_id": b.tenant_id,
+                "currency": b.currency,
                 "legs": [
-                    {"owner": f"external:{deposit.gateway_id}", "amount": str(-deposit.amount)},
-                    {"owner": f"user:{deposit.user_id}", "amount": str(deposit.amount)},
+                    {"owner": b.giver, "amount": str(-b.amount)},
+                    {"owner": b.taker, "amount": str(b.amount)},
                 ],
             }
-            for deposit in deposits
+            for b in bookings
         ]
         found = await self._client.call("POST", "/internal/v1/operations", {"operations": operations})
-        for result in found["results"]:
-            if result["outcome"] != "applied":
-                log.error("deposit.refused", **result)
-        return [result["outcome"] == "applied" for result in found["results"]]
+        return [(result["outcome"], result["reason"]) for result in found["results"]]
 
     async def outside(self, after: int) -> list[Booked]:
         """See the port."""

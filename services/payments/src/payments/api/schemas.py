@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from common.ids import MAX_ID
 from common.money import Amount, Currency
@@ -31,11 +31,13 @@ class GatewayOut(BaseModel):
 
 
 class GatewayData(BaseModel):
-    """Where and what to pay: send the token of this contract to this address."""
+    """Where and what to pay: send the token of this contract, or TRX where there is none, to this address."""
+
+    model_config = ConfigDict(extra="allow")
 
     address: str = Field(examples=["TB8hS63CKx92bKwaHkoUChNxoazzS3SFYs"])
     network: str = Field(examples=["tron"])
-    token_contract: str = Field(examples=["TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"])
+    token_contract: str | None = Field(default=None, examples=["TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"])
 
 
 class PaymentOut(BaseModel):
@@ -67,7 +69,5 @@ class PaymentOut(BaseModel):
             currency=payment.currency,
             created_at=payment.created_at,
             expires_at=payment.expires_at,
-            gateway_data=GatewayData(
-                address=payment.address, network=gateway.info.network, token_contract=gateway.token
-            ),
+            gateway_data=GatewayData.model_validate(gateway.data(payment.address)),
         )

@@ -1,6 +1,5 @@
 """The scanner's cursor, transfers and our own transactions in PostgreSQL."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,9 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from common.db import Connection
-from payments.domain.model import Deposit, Header, Payment, Result, Transfer, TransferClass
+from payments.domain.model import Arrival, Deposit, GatewayInfo, Header, Payment, Transfer, TransferClass
 
 _CURSOR = sa.text("SELECT height, hash, block_time FROM scan_cursor WHERE network = :network")
+_LOCK_CURSOR = sa.text(f"{_CURSOR.text} FOR UPDATE")
 _START = sa.text(
     """
     INSERT INTO scan_cursor (network, height, hash, block_time) VALUES (:network, :height, :hash, :time)
@@ -25,37 +25,35 @@ _ADVANCE = sa.text(
 )
 _INSERT_TRANSFER = sa.text(
     """
-    INSERT INTO transfer (network, txid, log_index, class, height, block_time, currency, amount, from_address,
-                          to_address, wallet_id, payment_id)
-    VALUES (:network, :txid, :log_index, :class, :height, :time, :currency, :amount, :from_address,
-            :to_address, :wallet_id, :payment_id)
+    INSERT INTO transfer (gateway_id, network, txid, log_index, class, height, block_time, currency, amount,
+                          from_address, to_address, wallet_id, payment_id, arrival)
+    VALUES (:gateway_id, :network, :txid, :log_index, :class, :height, :time, :currency, :amount, :from_address,
+            :to_address, :wallet_id, :payment_id, :arrival)
     ON CONFLICT DO NOTHING RETURNING txid
     """
 )
+# A sweep is thought of anew; the update takes the row's lock, so that whoever takes the row sees this credit.
 _APPLIED = sa.text(
     """
+    WITH done AS (
     UPDATE transfer t SET applied_at = :now
       FROM (SELECT x.network, x.txid, x.log_index FROM transfer x
               JOIN unnest(CAST(:networks AS text[]), CAST(:txids AS text[]), CAST(:log_indexes AS int[]))
                    AS k (network, txid, log_index) USING (network, txid, log_index)
              WHERE x.applied_at IS NULL ORDER BY 1, 2, 3 FOR NO KEY UPDATE OF x) a
      WHERE (t.network, t.txid, t.log_index) = (a.network, a.txid, a.log_index) AND t.applied_at IS NULL
+    RETURNING t.wallet_id, t.currency)
+    INSERT INTO sweep_recheck (wallet_id, currency) SELECT DISTINCT wallet_id, currency FROM done ORDER BY 1, 2
+    ON CONFLICT (wallet_id, currency) DO UPDATE SET currency = excluded.currency
     """
 )
 _NOT_APPLIED = sa.text(
     """
-    SELECT t.network, t.txid, t.log_index, t.height, w.tenant_id, w.user_id, w.gateway_id, t.payment_id,
-           t.currency, t.amount::text, w.address
+    SELECT t.network, t.txid, t.log_index, t.height, w.tenant_id, w.user_id, t.gateway_id, t.payment_id,
+           t.currency, t.amount::text, w.address, t.arrival
       FROM transfer t JOIN wallet w ON w.id = t.wallet_id
      WHERE t.class = 'deposit' AND t.applied_at IS NULL AND t.block_time <= :before
      ORDER BY t.block_time LIMIT :limit
-    """
-)
-_OUR_TXIDS = sa.text("SELECT txid FROM outgoing WHERE network = :network AND txid = ANY(:txids)")
-_SETTLE_OUTGOING = sa.text(
-    """
-    UPDATE outgoing SET state = :state, height = :height, fee_sun = :fee
-     WHERE network = :network AND txid = :txid AND state IN ('sent', 'dead')
     """
 )
 _WAITS = sa.text(
@@ -66,7 +64,21 @@ _WAITS = sa.text(
 _IN_TIME = sa.text(
     """
     SELECT COALESCE(sum(amount), 0)::text FROM transfer
-     WHERE payment_id = :payment_id AND class = 'deposit' AND block_time <= :expires_at
+     WHERE payment_id = :payment_id AND class = 'deposit' AND currency = :currency AND block_time <= :expires_at
+    """
+)
+_ARRIVALS = sa.text(
+    """
+    SELECT txid, log_index, arrival, currency, amount::text, height, applied_at IS NOT NULL AS credited
+      FROM transfer WHERE payment_id = :payment_id AND class = 'deposit'
+     ORDER BY height, txid, log_index LIMIT :limit
+    """
+)
+_OPENED = sa.text("SELECT address FROM own_wallet WHERE network = :network")
+_OPEN = sa.text(
+    """
+    INSERT INTO own_wallet (network, address, opened_height) VALUES (:network, :address, :height)
+    ON CONFLICT DO NOTHING RETURNING address
     """
 )
 _TOTALS = sa.text(
@@ -87,6 +99,15 @@ class Cursor:
     time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The wallet and the payment that a deposit belongs to, and what it was to that payment."""
+
+    wallet_id: int | None = None
+    payment_id: int | None = None
+    arrival: Arrival | None = None
+
+
 class CursorMoved(Exception):
     """Another scanner stored this block first, or its parent is not the block we scanned last."""
 
@@ -95,6 +116,11 @@ async def cursor(connection: Connection, network: str) -> Cursor | None:
     """Return the cursor, or None before the first scan."""
     row = await connection.first(_CURSOR, {"network": network})
     return None if row is None else Cursor(*row)
+
+
+async def lock_cursor(connection: Connection, network: str) -> Cursor:
+    """Return the cursor, locked: no block is stored until the transaction ends."""
+    return Cursor(*(await connection.one(_LOCK_CURSOR, {"network": network})))
 
 
 async def start(connection: Connection, network: str, header: Header) -> None:
@@ -122,31 +148,32 @@ async def advance(connection: Connection, network: str, header: Header) -> None:
 
 async def insert_transfer(
     connection: Connection,
-    place: tuple[str, Header, str],
+    place: tuple[GatewayInfo, Header],
     transfer: Transfer,
     kind: TransferClass,
-    owner: tuple[int | None, int | None],
+    owner: Owner,
 ) -> bool:
     """Store a transfer; False when it was stored before.
 
     Args:
-        place: the network, the block and the currency.
-        owner: the wallet and the payment that it belongs to.
+        place: the gateway of the asset, and the block.
     """
-    network, header, currency = place
+    gateway, header = place
     values = {
-        "network": network,
+        "network": gateway.network,
+        "gateway_id": gateway.id,
         "txid": transfer.txid,
         "log_index": transfer.log_index,
         "class": kind.value,
         "height": header.height,
         "time": header.time,
-        "currency": currency,
+        "currency": gateway.currency,
         "amount": transfer.amount,
         "from_address": transfer.from_address,
         "to_address": transfer.to_address,
-        "wallet_id": owner[0],
-        "payment_id": owner[1],
+        "wallet_id": owner.wallet_id,
+        "payment_id": owner.payment_id,
+        "arrival": owner.arrival,
     }
     return (await connection.first(_INSERT_TRANSFER, values)) is not None
 
@@ -168,24 +195,6 @@ async def not_applied(connection: Connection, before: datetime, limit: int) -> l
     rows = await connection.execute(_NOT_APPLIED, {"before": before, "limit": limit})
     found: list[dict[str, Any]] = [dict(row) for row in rows]
     return [Deposit(**values | {"amount": int(values["amount"])}) for values in found]
-
-
-async def our_txids(connection: Connection, network: str, txids: Sequence[str]) -> set[str]:
-    """Return those of the transactions that we signed."""
-    rows = await connection.execute(_OUR_TXIDS, {"network": network, "txids": list(txids)})
-    return {row[0] for row in rows}
-
-
-async def settle_outgoing(connection: Connection, network: str, height: int, result: Result) -> None:
-    """Record how a transaction of ours ended in a solid block."""
-    values = {
-        "network": network,
-        "txid": result.txid,
-        "state": "succeeded" if result.succeeded else "failed",
-        "height": height,
-        "fee": result.fee_sun,
-    }
-    await connection.execute(_SETTLE_OUTGOING, values)
 
 
 async def totals(connection: Connection) -> list[dict[str, object]]:
@@ -210,5 +219,22 @@ async def all_applied(connection: Connection, payment_id: int) -> bool:
 
 async def received_in_time(connection: Connection, payment: Payment) -> int:
     """Return what a payment received in blocks that were made before it expired."""
-    values = {"payment_id": payment.id, "expires_at": payment.expires_at}
+    values = {"payment_id": payment.id, "currency": payment.currency, "expires_at": payment.expires_at}
     return int(await connection.value(_IN_TIME, values))
+
+
+async def arrivals(connection: Connection, payment_id: int, limit: int) -> list[dict[str, Any]]:
+    """Return what arrived for a payment, in the chain's order."""
+    rows = await connection.execute(_ARRIVALS, {"payment_id": payment_id, "limit": limit})
+    return [dict(row) for row in rows]
+
+
+async def opened(connection: Connection, network: str) -> set[str]:
+    """Return which of our own wallets have opened their books."""
+    return {row[0] for row in await connection.execute(_OPENED, {"network": network})}
+
+
+async def open_wallet(connection: Connection, network: str, address: str, height: int) -> bool:
+    """Open the books of a wallet of our own; False when they are open already."""
+    values = {"network": network, "address": address, "height": height}
+    return await connection.first(_OPEN, values) is not None

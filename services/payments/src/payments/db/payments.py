@@ -50,8 +50,10 @@ _READ = sa.text(
 _LOCK_DUE = sa.text(
     f"""
     SELECT {_PAYMENT} FROM payment p JOIN wallet w ON w.id = p.wallet_id
-     WHERE p.gateway_id = :gateway_id AND p.status = 'waiting'
-       AND (p.received >= p.amount OR p.expires_at <= :chain_time) AND p.id > :after
+     WHERE p.gateway_id = :gateway_id AND p.status = 'waiting' AND p.id > :after AND p.id IN (
+           SELECT id FROM payment WHERE status = 'waiting' AND received >= amount
+           UNION ALL
+           SELECT id FROM payment WHERE status = 'waiting' AND expires_at <= :chain_time)
      ORDER BY p.id LIMIT :limit FOR NO KEY UPDATE OF p SKIP LOCKED
     """
 )
@@ -63,9 +65,10 @@ _SET_STATUS = sa.text(
 _BY_ADDRESS = sa.text(f"SELECT {_WALLET} FROM wallet w WHERE w.network = :network AND w.address = ANY(:addresses)")
 _SET_WALLET_STATUS = sa.text("UPDATE wallet SET status = :status WHERE id = :id")
 _OWNER = sa.text(
-    """
-    SELECT id FROM payment WHERE wallet_id = :wallet_id AND created_height <= :height
-     ORDER BY created_height DESC, id DESC LIMIT 1
+    f"""
+    SELECT {_PAYMENT} FROM payment p JOIN wallet w ON w.id = p.wallet_id
+     WHERE p.wallet_id = :wallet_id AND p.created_height <= :height
+     ORDER BY p.created_height DESC, p.id DESC LIMIT 1 FOR NO KEY UPDATE OF p
     """
 )
 _ADD_RECEIVED = sa.text("UPDATE payment SET received = received + :amount, updated_at = :now WHERE id = :id")
@@ -179,10 +182,10 @@ async def set_wallet_status(connection: Connection, wallet_id: int, status: str)
     await connection.execute(_SET_WALLET_STATUS, {"id": wallet_id, "status": status})
 
 
-async def owner_of_deposit(connection: Connection, wallet_id: int, height: int) -> int | None:
-    """Return the wallet's newest payment that was there before the deposit's block."""
+async def owner_of_deposit(connection: Connection, wallet_id: int, height: int) -> Payment | None:
+    """Return the wallet's newest payment that was there before the deposit's block, locked."""
     row = await connection.first(_OWNER, {"wallet_id": wallet_id, "height": height})
-    return None if row is None else int(row[0])
+    return None if row is None else _payment(row)
 
 
 async def add_received(connection: Connection, payment_id: int, amount: int, now: datetime) -> None:

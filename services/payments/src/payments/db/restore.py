@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from common.db import Connection
 from payments.db.chain import Cursor
-from payments.domain.model import Deposit, Header, Wallet
+from payments.domain.model import Arrival, Deposit, GatewayInfo, Header, Wallet
 
 CARRIED = "carried:"
 """Begins what stands for the transactions of a wallet that no block we scan holds any more."""
@@ -49,9 +49,9 @@ _CLAIM = sa.text(
 )
 _EXPLAIN = sa.text(
     """
-    UPDATE transfer t SET class = 'deposit', wallet_id = :wallet_id
+    UPDATE transfer t SET class = 'deposit', wallet_id = :wallet_id, arrival = 'unasked'
      WHERE t.network = :network AND t.to_address = :address AND t.class = 'unexplained'
-    RETURNING t.txid, t.log_index, t.height, t.block_time, t.currency, t.amount::text
+    RETURNING t.txid, t.log_index, t.height, t.block_time, t.gateway_id, t.currency, t.amount::text
     """
 )
 _HEIGHTS = sa.text("SELECT min(height), max(height) FROM transfer WHERE network = :network AND class = 'deposit'")
@@ -71,16 +71,17 @@ _FORGET_SWEEPS = sa.text(
 )
 _CARRY = sa.text(
     """
-    INSERT INTO transfer (network, txid, log_index, class, height, block_time, currency, amount, from_address,
-                          to_address)
-    VALUES (:network, :txid, 0, 'own', :height, :time, :currency, :amount, :address, :main_address)
+    INSERT INTO transfer (network, gateway_id, txid, log_index, class, height, block_time, currency, amount,
+                          from_address, to_address)
+    VALUES (:network, :gateway_id, :txid, 0, 'own', :height, :time, :currency, :amount, :from_address, :to_address)
     ON CONFLICT (network, txid, log_index) DO UPDATE SET amount = transfer.amount + EXCLUDED.amount
     """
 )
 _CARRY_SWEEPS = sa.text(
     """
-    INSERT INTO sweep (wallet_id, currency, amount, step, due_at, created_at, updated_at)
-    SELECT w.id, CAST(:currency AS text), o.amount - s.amount, 'swept', :never, :never, :never
+    INSERT INTO sweep (wallet_id, gateway_id, currency, amount, step, due_at, created_at, updated_at)
+    SELECT w.id, CAST(:gateway_id AS text), CAST(:currency AS text), o.amount - s.amount, 'swept',
+           :never, :never, :never
       FROM wallet w,
            LATERAL (SELECT COALESCE(sum(t.amount), 0) AS amount FROM transfer t
                      WHERE t.network = w.network AND t.from_address = w.address AND t.to_address = :main_address
@@ -168,11 +169,12 @@ async def explain(connection: Connection, wallet: Wallet) -> list[tuple[Deposit,
                 height=row["height"],
                 tenant_id=wallet.tenant_id,
                 user_id=wallet.user_id,
-                gateway_id=wallet.gateway_id,
+                gateway_id=row["gateway_id"],
                 payment_id=None,
                 currency=row["currency"],
                 amount=int(row["amount"]),
                 address=wallet.address,
+                arrival=Arrival.UNASKED.value,
             ),
             row["block_time"],
         )
@@ -195,17 +197,21 @@ async def place_cursor(connection: Connection, network: str, header: Header) -> 
 
 
 async def carry_forward(
-    connection: Connection, cursor: Cursor, wallet: Wallet, moved: tuple[str, int], main_address: str
+    connection: Connection, cursor: Cursor, wallet: Wallet, gateway: GatewayInfo, move: tuple[str, str, int]
 ) -> None:
-    """Note what left a wallet for the main wallet in blocks that are not scanned any more.
+    """Note what moved between a wallet and one of ours in blocks that are not scanned any more.
 
     Args:
-        moved: the currency, and how much left beside what our transfers tell.
+        gateway: the gateway of what moved.
+        move: from where, to where, and how much beside what our transfers tell.
     """
-    currency, amount = moved
-    values = {"currency": currency, "main_address": main_address}
+    sender, recipient, amount = move
+    values = {"currency": gateway.currency, "gateway_id": gateway.id}
     if amount > 0:
-        place = {"network": wallet.network, "txid": CARRIED + wallet.address, "height": cursor.height}
-        what = {"time": cursor.time, "amount": amount, "address": wallet.address}
+        txid = f"{CARRIED}{gateway.id}:{wallet.address}"
+        place = {"network": wallet.network, "txid": txid, "height": cursor.height, "time": cursor.time}
+        what = {"amount": amount, "from_address": sender, "to_address": recipient}
         await connection.execute(_CARRY, values | place | what)
-    await connection.execute(_CARRY_SWEEPS, values | {"wallet_id": wallet.id, "never": NEVER_TOLD})
+    swept = {"wallet_id": wallet.id, "main_address": recipient, "never": NEVER_TOLD}
+    if sender == wallet.address:
+        await connection.execute(_CARRY_SWEEPS, values | swept)

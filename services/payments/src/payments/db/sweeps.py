@@ -1,12 +1,13 @@
 """Sweeps in PostgreSQL. `due_at` is the lease and the backoff in one."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from common.db import Connection, Row, UniqueViolation
-from payments.domain.model import Outgoing, Signed, Step, Sweep, TxState
+from common.db import Connection, Row
+from payments.domain.model import GatewayInfo, Step, Sweep
 
 # What a wallet was credited with and has not sent to the main wallet, solid.
 _UNSWEPT = """
@@ -16,21 +17,40 @@ _UNSWEPT = """
                    AND s.step = 'swept'), 0)
 """
 _SWEEP = """
-    s.id, s.wallet_id, w.tenant_id, w.user_id, w.gateway_id, w.address, w.derivation_index, s.currency,
-    s.amount::text, s.step, s.tries
+    s.id, s.wallet_id, w.tenant_id, w.user_id, s.gateway_id, w.address, w.derivation_index, s.currency,
+    s.amount::text, s.step, s.tries, s.lent_sun,
+    COALESCE((SELECT sum(o.fee_sun) FROM outgoing o WHERE o.sweep_id = s.id), 0)::bigint AS spent_sun
 """
 _PLAN = sa.text(
     f"""
-    INSERT INTO sweep (wallet_id, currency, amount, due_at, created_at, updated_at)
-    SELECT w.id, :currency, {_UNSWEPT}, :now, :now, :now FROM wallet w
-     WHERE w.gateway_id = :gateway_id AND {_UNSWEPT} >= :threshold
-       AND EXISTS (SELECT FROM transfer t WHERE t.wallet_id = w.id AND t.class = 'deposit')
+    INSERT INTO sweep (wallet_id, gateway_id, currency, amount, due_at, created_at, updated_at)
+    SELECT w.id, :gateway_id, :currency, {_UNSWEPT}, :now, :now, :now FROM wallet w
+     WHERE w.id = ANY(:wallets) AND {_UNSWEPT} >= :threshold AND {_UNSWEPT} > 0
        AND NOT EXISTS (SELECT FROM sweep a WHERE a.wallet_id = w.id AND a.currency = :currency
                           AND a.step <> 'swept')
-     ORDER BY w.id LIMIT :limit
+     ORDER BY w.id
     ON CONFLICT DO NOTHING
     """
 )
+# Deleted in a statement of its own: what follows sees the credits of whoever held these rows.
+_TAKE_RECHECKS = sa.text(
+    """
+    DELETE FROM sweep_recheck WHERE currency = :currency AND wallet_id IN (
+        SELECT r.wallet_id FROM sweep_recheck r JOIN wallet w ON w.id = r.wallet_id
+         WHERE r.currency = :currency AND w.network = :network
+           AND NOT EXISTS (SELECT FROM sweep a WHERE a.wallet_id = r.wallet_id AND a.currency = r.currency
+                              AND a.step <> 'swept')
+         ORDER BY r.wallet_id LIMIT :limit FOR UPDATE OF r)
+    RETURNING wallet_id
+    """
+)
+_RECHECK_ALL = sa.text(
+    """
+    INSERT INTO sweep_recheck SELECT w.id, :currency FROM wallet w
+     WHERE w.network = :network AND w.status = 'received' ON CONFLICT DO NOTHING
+    """
+)
+_WALLET_AT = sa.text("SELECT id FROM wallet WHERE network = :network AND address = :address")
 _LEFT_IN_WALLET = sa.text(
     """
     SELECT (COALESCE((SELECT sum(t.amount) FROM transfer t WHERE t.wallet_id = :wallet_id AND t.class = 'deposit'
@@ -46,8 +66,8 @@ _CLAIM = sa.text(
     UPDATE sweep s SET due_at = :now + CAST(:lease AS interval)
       FROM wallet w
      WHERE w.id = s.wallet_id AND s.id IN (
-           SELECT d.id FROM sweep d JOIN wallet x ON x.id = d.wallet_id
-            WHERE d.step <> 'swept' AND d.due_at <= :now AND x.gateway_id = :gateway_id
+           SELECT d.id FROM sweep d
+            WHERE (d.step <> 'swept' OR d.lent_sun > 0) AND d.due_at <= :now AND d.gateway_id = :gateway_id
             ORDER BY d.due_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED)
     RETURNING {_SWEEP}
     """
@@ -60,28 +80,12 @@ _LOCK = sa.text(
 _SET_STEP = sa.text(
     "UPDATE sweep SET step = :step, amount = :amount, last_error = NULL, updated_at = :now WHERE id = :id"
 )
+_LEND = sa.text("UPDATE sweep SET lent_sun = :sun WHERE id = :id")
 _POSTPONE = sa.text(
     """
     UPDATE sweep SET due_at = :due_at, tries = tries + :failed, last_error = :error WHERE id = :id
     """
 )
-_INSERT_OUTGOING = sa.text(
-    """
-    INSERT INTO outgoing (sweep_id, purpose, network, txid, signed, expires_at, created_at)
-    VALUES (:sweep_id, :purpose, :network, :txid, :signed, :expires_at, :now)
-    """
-)
-_LAST_OUTGOING = sa.text(
-    """
-    SELECT id, sweep_id, purpose, txid, signed, expires_at, state FROM outgoing
-     WHERE sweep_id = :sweep_id ORDER BY id DESC LIMIT 1
-    """
-)
-_BURY = sa.text("UPDATE outgoing SET state = 'dead' WHERE id = :id AND state = 'sent'")
-
-
-class TxidTaken(Exception):
-    """A transaction with this id exists: sign again with another timestamp."""
 
 
 def _sweep(row: Row) -> Sweep:
@@ -90,16 +94,33 @@ def _sweep(row: Row) -> Sweep:
     return Sweep(**values)
 
 
+async def take_rechecks(connection: Connection, gateway: GatewayInfo, limit: int) -> list[int]:
+    """Return wallets whose credits changed, which no sweep is under way for; they are not returned again."""
+    values = {"network": gateway.network, "currency": gateway.currency, "limit": limit}
+    return [row[0] for row in await connection.execute(_TAKE_RECHECKS, values)]
+
+
+async def recheck_all(connection: Connection, gateway: GatewayInfo) -> None:
+    """Think of every wallet that holds something anew: the threshold may have changed."""
+    await connection.execute(_RECHECK_ALL, {"network": gateway.network, "currency": gateway.currency})
+
+
+async def wallet_at(connection: Connection, network: str, address: str) -> int | None:
+    """Return the deposit wallet with this address, or None."""
+    row = await connection.first(_WALLET_AT, {"network": network, "address": address})
+    return None if row is None else int(row[0])
+
+
 async def plan(
-    connection: Connection, gateway_id: str, currency: str, threshold: int, now: datetime, limit: int
+    connection: Connection, gateway: GatewayInfo, wallets: Sequence[int], threshold: int, now: datetime
 ) -> int:
-    """Begin a sweep for each wallet that owes at least `threshold`; return how many."""
+    """Begin a sweep for each of the wallets that owes at least `threshold`; return how many."""
     values = {
-        "gateway_id": gateway_id,
-        "currency": currency,
+        "gateway_id": gateway.id,
+        "currency": gateway.currency,
+        "wallets": list(wallets),
         "threshold": threshold,
         "now": now,
-        "limit": limit,
     }
     return await connection.count(_PLAN, values)
 
@@ -145,44 +166,6 @@ async def postpone(connection: Connection, sweep: Sweep, due_at: datetime, error
     await connection.execute(_POSTPONE, values)
 
 
-async def store_outgoing(
-    connection: Connection,
-    sweep: Sweep,
-    purpose: str,
-    network: str,
-    signed: Signed,
-    now: datetime,
-) -> None:
-    """Store a signed transaction before it is sent.
-
-    Raises:
-        TxidTaken: when an equal one exists.
-    """
-    values = {
-        "sweep_id": sweep.id,
-        "purpose": purpose,
-        "network": network,
-        "txid": signed.txid,
-        "signed": signed.signed,
-        "expires_at": signed.expires_at,
-        "now": now,
-    }
-    try:
-        await connection.execute(_INSERT_OUTGOING, values)
-    except UniqueViolation as error:
-        if "outgoing_network_txid_key" in str(error):
-            raise TxidTaken from error
-        raise
-
-
-async def last_outgoing(connection: Connection, sweep_id: int) -> Outgoing | None:
-    """Return the newest transaction of a sweep."""
-    row = await connection.first(_LAST_OUTGOING, {"sweep_id": sweep_id})
-    if row is None:
-        return None
-    return Outgoing(row[0], row[1], row[2], row[3], bytes(row[4]), row[5], TxState(row[6]))
-
-
-async def bury(connection: Connection, outgoing: Outgoing) -> None:
-    """Note that a transaction can't come into a block any more."""
-    await connection.execute(_BURY, {"id": outgoing.id})
+async def set_lent(connection: Connection, sweep_id: int, sun: int) -> None:
+    """Note how much staked TRX a locked sweep's wallet is lent."""
+    await connection.execute(_LEND, {"id": sweep_id, "sun": sun})

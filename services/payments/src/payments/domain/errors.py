@@ -8,6 +8,7 @@ ServiceError (common.errors)
 ├── SignerRefused       422   an intent that the signer must not sign
 │   └── LimitReached    409   a limit of the signer would be passed; the text names its setting
 ├── SeedRefused         409   the seed, its words or its key file are not what they must be
+├── ContractRefuses     503   the contract would refuse a transfer: paused, or one of the two is on its black list
 └── NodeUnavailable     503   no Tron node answers
     └── NodeLied        503   a node's answer contradicts itself or the chain we know
 """
@@ -55,6 +56,12 @@ class SeedRefused(Conflict):
     """The seed, its words or its key file are not what they must be; no text holds a word or a key."""
 
     code = "seed_refused"
+
+
+class ContractRefuses(Unavailable):
+    """The contract would refuse a transfer."""
+
+    code = "contract_refuses"
 
 
 class NodeUnavailable(Unavailable):

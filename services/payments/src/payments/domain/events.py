@@ -52,6 +52,7 @@ def received(deposit: Deposit, at: datetime) -> Event:
             "log_index": deposit.log_index,
             "block_height": deposit.height,
             "address": deposit.address,
+            "arrival": deposit.arrival,
         },
     )
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from fractions import Fraction
+
+from payments.domain.intents import DepositKey
 
 
 class PaymentStatus(StrEnum):
@@ -22,12 +25,26 @@ class TransferClass(StrEnum):
     UNEXPLAINED = "unexplained"
 
 
+class Arrival(StrEnum):
+    """What a deposit was to the payment it belongs to; the user is credited in every case."""
+
+    EXACT = "exact"
+    UNDER = "under"
+    OVER = "over"
+    LATE = "late"
+    EXTRA = "extra"
+    OTHER_CURRENCY = "other_currency"
+    UNASKED = "unasked"
+
+
 class Step(StrEnum):
     """Where a sweep stands."""
 
     PLANNED = "planned"
     FUELING = "fueling"
+    DELEGATING = "delegating"
     TRANSFERRING = "transferring"
+    RECLAIMING = "reclaiming"
     SWEPT = "swept"
 
 
@@ -97,10 +114,17 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A transfer of the gateway's token, as a block's logs tell it."""
+    """A transfer of an asset.
+
+    Attributes:
+        log_index: the log's place in its transaction. TRX leaves no logs: -1 is what the transaction itself sends,
+            and -2, -3, … are what contracts send inside it.
+        asset: the token's contract, or `NATIVE`.
+    """
 
     txid: str
     log_index: int
+    asset: str
     from_address: str
     to_address: str
     amount: int
@@ -126,7 +150,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class BlockContent:
-    """What a solid block holds: the token's transfers, and the result of every transaction."""
+    """What a solid block holds: the watched assets' transfers, and the result of every transaction."""
 
     transfers: list[Transfer]
     results: list[Result]
@@ -147,6 +171,7 @@ class Deposit:
     currency: str
     amount: int
     address: str
+    arrival: str
 
     @property
     def key(self) -> str:
@@ -186,7 +211,7 @@ class Credited:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A deposit as we stored it, and whether accounts' answer was noted."""
+    """What comes from outside or goes there as we stored it, and whether accounts' answer was noted."""
 
     key: str
     amount: int
@@ -208,6 +233,24 @@ class Sweep:
     amount: int
     step: Step
     tries: int
+    lent_sun: int
+    spent_sun: int
+    """What its transactions have cost so far."""
+
+    @property
+    def wallet(self) -> DepositKey:
+        """The wallet, as the signer knows it."""
+        return DepositKey(self.derivation_index, self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a transaction of ours is for: a step of a sweep, a payout, or a stake that belongs to neither."""
+
+    name: str
+    payer: str
+    sweep_id: int | None = None
+    withdrawal_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +258,13 @@ class Outgoing:
     """A transaction of ours: signed, stored, and then sent as often as needed."""
 
     id: int
-    sweep_id: int
-    purpose: str
+    purpose: Purpose
     txid: str
     signed: bytes
     expires_at: datetime
     state: TxState
+    to_address: str | None
+    """The customer's address, of a payout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,12 +277,57 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
-class Fuel:
-    """What a token transfer out of a wallet needs, and what the wallet has; in sun."""
+class Prices:
+    """What the chain charges, in sun."""
 
-    needed: int
-    available: int
-    fee_limit: int
+    energy: int
+    byte: int
+    activation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a transfer out of a wallet needs and what is there for it.
+
+    Attributes:
+        energy: what the contract will use, with a margin; zero for TRX.
+        size: bytes of the transaction.
+        energy_at_hand: what the wallet may use without burning, staked or lent.
+        has_bandwidth: one of its pools covers the whole transaction.
+        sun: the wallet's TRX.
+        activated: the address exists on the chain, so it can send.
+        lendable_sun: how much stake the fuel wallet could lend.
+        energy_per_trx: energy for each staked TRX, as a fraction.
+        prices: what the chain charges.
+    """
+
+    energy: int
+    size: int
+    energy_at_hand: int
+    has_bandwidth: bool
+    sun: int
+    activated: bool
+    lendable_sun: int
+    energy_per_trx: Fraction
+    prices: Prices
+
+    @property
+    def fee_limit(self) -> int:
+        """The most that the contract may use, burned and staked energy together."""
+        return self.energy * self.prices.energy
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What the ledger has to know of the chain besides deposits."""
+
+    key: str
+    kind: str
+    tenant_id: int
+    currency: str
+    giver: str
+    taker: str
+    amount: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,16 @@
 """What payments needs from others: the chain, the signer, accounts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from payments.domain.intents import Intent
 from payments.domain.model import (
     BlockContent,
     Booked,
+    Booking,
     Credited,
     Deposit,
-    Fuel,
+    Facts,
     GatewayInfo,
     Header,
     Placed,
@@ -40,12 +41,24 @@ class Chain(Protocol):
         """Return the gateway's transfer at this place of a solid transaction, or None where there is none."""
         ...
 
-    async def token_balance(self, address: str) -> int:
-        """Return the solid balance of the gateway's token in smallest units."""
+    async def balance(self, asset: str, address: str) -> int:
+        """Return the solid balance of an asset in smallest units."""
         ...
 
-    async def fuel(self, address: str, to: str, amount: int) -> Fuel:
-        """Estimate what a token transfer needs, beside what the wallet has."""
+    async def facts(self, asset: str, move: tuple[str, str, int], lender: str) -> Facts:
+        """Return what a transfer needs and what there is for it.
+
+        Args:
+            move: from which address, to which, and how much.
+            lender: whose staked TRX could be lent.
+
+        Raises:
+            ContractRefuses: when the contract would refuse the transfer.
+        """
+        ...
+
+    def is_address(self, text: str) -> bool:
+        """Tell whether a text is an address of this chain, its checksum right."""
         ...
 
     async def broadcast(self, signed: bytes) -> str:
@@ -86,6 +99,10 @@ class Accounts(Protocol):
 
     async def credit(self, deposits: Sequence[Deposit]) -> list[bool]:
         """Post deposits; tell for each whether it is applied."""
+        ...
+
+    async def book(self, bookings: Sequence[Booking]) -> list[tuple[str, str | None]]:
+        """Post bookings; return each one's outcome and the reason of a refusal."""
         ...
 
     async def outside(self, after: int) -> list[Booked]:
@@ -130,6 +147,10 @@ class Gateway(Protocol):
         ...
 
     @property
-    def token(self) -> str:
-        """The token's contract."""
+    def asset(self) -> str:
+        """The token's contract, or `NATIVE`."""
+        ...
+
+    def data(self, address: str) -> Mapping[str, str]:
+        """Return what a customer has to know to pay to an address."""
         ...

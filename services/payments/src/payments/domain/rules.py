@@ -1,8 +1,13 @@
 """The rules of payments: classes of transfers, and when a payment is done. Pure."""
 
 from datetime import datetime
+from math import ceil
 
-from payments.domain.model import Payment, PaymentStatus, TransferClass
+from payments.domain.intents import NATIVE, Collect, Delegate, DepositKey, Fuel
+from payments.domain.model import Arrival, Facts, Payment, PaymentStatus, TransferClass
+
+SUN = 1_000_000
+"""Sun in a TRX, and the least stake that can be lent."""
 
 
 def classify(*, ours: bool, to_deposit_wallet: bool, to_own_wallet: bool) -> TransferClass:
@@ -41,6 +46,64 @@ def next_status(
     return PaymentStatus.WAITING
 
 
-def shortage(needed: int, available: int) -> int:
-    """Return the sun that a wallet still needs, zero when it has enough."""
-    return max(0, needed - available)
+def arrival(payment: Payment | None, currency: str, amount: int, at: datetime) -> Arrival:
+    """Name what a deposit is to the payment it belongs to.
+
+    Args:
+        payment: the payment as it was before the deposit, or None where its user was asked for nothing.
+        currency: what arrived.
+        amount: how much, in smallest units.
+        at: the time of its block.
+    """
+    if payment is None:
+        return Arrival.UNASKED
+    if payment.currency != currency:
+        return Arrival.OTHER_CURRENCY
+    if payment.status is PaymentStatus.EXPIRED or at > payment.expires_at:
+        return Arrival.LATE
+    if payment.status is PaymentStatus.SUCCESS or payment.received >= payment.amount:
+        return Arrival.EXTRA
+    left = payment.amount - payment.received
+    if amount < left:
+        return Arrival.UNDER
+    return Arrival.EXACT if amount == left else Arrival.OVER
+
+
+class TooDear(Exception):
+    """A sweep would cost more than the operator allows."""
+
+
+def next_intent(
+    wallet: DepositKey, asset: str, amount: int, facts: Facts, left_sun: int, reserved_sun: int
+) -> Fuel | Delegate | Collect:
+    """Return what has to be signed next for a sweep: the fuel ladder.
+
+    Energy at hand comes first, then energy lent by the fuel wallet, and burning TRX last.
+
+    Args:
+        wallet: what is swept.
+        asset: what is moved.
+        amount: how much of it.
+        facts: what it needs and what there is.
+        left_sun: what the sweep may still cost.
+        reserved_sun: TRX in the wallet that is its user's, and pays for nothing.
+
+    Raises:
+        TooDear: when it would cost more than is left.
+    """
+    prices = facts.prices
+    start = 0 if facts.activated else prices.activation
+    bytes_sun = 0 if facts.has_bandwidth or not facts.activated else facts.size * prices.byte
+    missing = max(0, facts.energy - facts.energy_at_hand)
+    stake = max(SUN, ceil(missing / facts.energy_per_trx * SUN)) if missing and facts.energy_per_trx else 0
+    lent = 0 < stake <= facts.lendable_sun
+    burned = bytes_sun + (0 if lent else missing * prices.energy)
+    if start + burned > left_sun:
+        raise TooDear(f"{start + burned} sun are needed and {left_sun} may be spent")
+    moved = amount if asset == NATIVE else 0
+    short = burned + moved + reserved_sun - facts.sun
+    if not facts.activated or short > 0:
+        return Fuel(wallet, max(short, 1))
+    if lent:
+        return Delegate(wallet, stake)
+    return Collect(wallet, asset, amount, facts.fee_limit)

@@ -23,7 +23,8 @@ def timers(parts: Payments, scan_every_s: float, check_every_s: float) -> list[C
     async def check() -> None:
         await check_payments(parts, timedelta(seconds=check_every_s))
 
+    by_network = {gateway.info.network: gateway for gateway in parts.gateways.values()}
     return [
-        *(scanner(gateway) for gateway in parts.gateways.values()),
+        *(scanner(gateway) for gateway in by_network.values()),
         lambda: every(check_every_s, "check_payments", check),
     ]

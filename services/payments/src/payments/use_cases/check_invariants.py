@@ -9,11 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 from common.gaps import Followed, compare
-from payments.db import books, chain
+from payments.db import bookings, books, chain
 from payments.db.books import WalletBook
 from payments.domain.errors import NodeUnavailable
+from payments.domain.model import Stored
 from payments.domain.ports import Gateway
-from payments.use_cases.context import Payments
+from payments.use_cases.context import Payments, asset_of
 
 LATE = timedelta(seconds=60)
 """A deposit is credited within seconds; after this it is named."""
@@ -36,7 +37,7 @@ async def check_invariants(parts: Payments, followed: Sequence[Followed] = ()) -
     now = parts.clock.now()
     found: dict[str, Found] = {
         "credited_without_deposit": await _not_stored(parts),
-        "applied_not_booked": await _not_booked(parts),
+        "applied_not_booked": await _not_booked(parts) + await _bookings_not_booked(parts),
         "wallet_unlike_chain": [],
     }
     for gateway in parts.gateways.values():
@@ -44,6 +45,8 @@ async def check_invariants(parts: Payments, followed: Sequence[Followed] = ()) -
     async with parts.database.snapshot() as connection:
         late = await chain.not_applied(connection, now - LATE, NAMED)
         found["deposit_not_applied"] = [deposit.key for deposit in late]
+        unbooked = await bookings.not_applied(connection, now - LATE, NAMED)
+        found["booking_not_applied"] = [booking.key for booking in unbooked]
         found["change_not_told"] = await books.untold(connection, now - TOLD_WITHIN, NAMED)
         totals = await chain.totals(connection)
     found |= await compare(parts.database, followed)
@@ -74,12 +77,30 @@ async def _not_booked(parts: Payments) -> Found:
             page, after = await books.page(connection, after, PAGE)
         if not page:
             return wrong
-        applied = [deposit for deposit in page if deposit.applied]
-        booked = await parts.accounts.booked([deposit.key for deposit in applied]) if applied else {}
-        for deposit in applied:
-            if booked.get(deposit.key) != deposit.amount:
-                units = str(booked.get(deposit.key, 0))
-                wrong.append({"key": deposit.key, "booked_units": units, "stored_units": str(deposit.amount)})
+        wrong += await _unlike_ledger(parts, page)
+
+
+async def _bookings_not_booked(parts: Payments) -> Found:
+    """The same for what we booked besides deposits."""
+    after, wrong = "", Found()
+    while True:
+        async with parts.database.transaction() as connection:
+            page = await books.bookings(connection, after, PAGE)
+        if not page:
+            return wrong
+        after = page[-1].key
+        wrong += await _unlike_ledger(parts, page)
+
+
+async def _unlike_ledger(parts: Payments, page: Sequence[Stored]) -> Found:
+    """Return what of a page was applied and the ledger does not know, or knows with another amount."""
+    applied = [one for one in page if one.applied]
+    booked = await parts.accounts.booked([one.key for one in applied]) if applied else {}
+    return [
+        {"key": one.key, "booked_units": str(booked.get(one.key, 0)), "stored_units": str(one.amount)}
+        for one in applied
+        if booked.get(one.key) != one.amount
+    ]
 
 
 async def _unlike_chain(parts: Payments, gateway: Gateway) -> Found:
@@ -87,12 +108,14 @@ async def _unlike_chain(parts: Payments, gateway: Gateway) -> Found:
 
     A look is worth something only when the node's solid head is the block that our cursor is at, before and after.
     """
-    info = gateway.info
+    info, asset = gateway.info, asset_of(gateway)
     turn = parts.turns.get(info.id, 0)
     async with parts.database.snapshot() as connection:
         cursor = await chain.cursor(connection, info.network)
-        wallets = await books.wallets(connection, info.id, info.currency, turn, WALLETS_A_PASS)
+        wallets = await books.wallets(connection, asset, turn, WALLETS_A_PASS)
+        own = await books.own_wallets(connection, asset)
     parts.turns[info.id] = wallets[-1].id if len(wallets) == WALLETS_A_PASS else 0
+    wallets = own + wallets
     if cursor is None or not wallets:
         return []
     try:
@@ -104,10 +127,15 @@ async def _unlike_chain(parts: Payments, gateway: Gateway) -> Found:
 async def _compare_at(gateway: Gateway, block_hash: str, wallets: Sequence[WalletBook]) -> Found:
     wrong = Found()
     for wallet in wallets:
-        on_chain = await gateway.chain.token_balance(wallet.address)
+        on_chain = await gateway.chain.balance(gateway.asset, wallet.address)
         if (await gateway.chain.solid_head()).hash != block_hash:
             return wrong
         if on_chain != wallet.units:
-            found = {"address": wallet.address, "chain_units": str(on_chain), "stored_units": str(wallet.units)}
+            found = {
+                "address": wallet.address,
+                "currency": gateway.info.currency,
+                "chain_units": str(on_chain),
+                "stored_units": str(wallet.units),
+            }
             wrong.append(found)
     return wrong

@@ -17,6 +17,7 @@ from payments.domain.model import Payment, PaymentStatus
 from payments.domain.ports import Gateway
 from payments.domain.rules import next_status
 from payments.use_cases.context import Payments
+from payments.use_cases.post_bookings import post_bookings
 from payments.use_cases.sweep_wallet import advance_sweeps, plan_sweeps
 
 log = get_logger()
@@ -29,6 +30,7 @@ BATCH = 100
 async def check_payments(parts: Payments, interval: timedelta) -> None:
     """Credit what was missed, sweep what is due, and finish statuses, for each gateway."""
     await _guarded("credit_missed", lambda: _credit_missed(parts))
+    await _guarded("post_bookings", lambda: post_bookings(parts))
     for gateway in parts.gateways.values():
         await _sweep_and_finish(parts, gateway, interval)
 
@@ -88,7 +90,7 @@ async def _finish(parts: Payments, connection: Connection, payment: Payment, cha
         in_time=await chain.received_in_time(connection, payment),
         all_applied=await chain.all_applied(connection, payment.id),
         unswept=unswept,
-        dust_below=parts.policy.sweep_threshold,
+        dust_below=parts.policy.sweep_thresholds[payment.currency],
         chain_time=chain_time,
     )
     if status is PaymentStatus.WAITING:

@@ -6,6 +6,8 @@ from datetime import timedelta
 
 from common.clock import Clock
 from common.db import Database
+from payments.db.books import Asset
+from payments.domain.intents import NATIVE
 from payments.domain.ports import Accounts, Gateway, Signer
 
 
@@ -14,8 +16,8 @@ class Policy:
     """What the operator decides."""
 
     payment_lifetime: timedelta
-    sweep_threshold: int
-    """In smallest units: less stays in the wallet as dust."""
+    sweep_thresholds: Mapping[str, int]
+    """By currency, in smallest units: less stays in the wallet as dust."""
     sweep_fee_cap_sun: int
     """The most that one sweep may cost."""
 
@@ -31,5 +33,12 @@ class Payments:
     clock: Clock
     policy: Policy
     told: Callable[[], None]
+    opened: set[str] = field(default_factory=set)
+    """Our own wallets whose books are known to be open."""
     turns: dict[str, int] = field(default_factory=dict)
     """Up to which wallet each gateway's balances were compared with the chain in this round."""
+
+
+def asset_of(gateway: Gateway) -> Asset:
+    """Return what a gateway moves, as the books name it."""
+    return Asset(gateway.info.network, gateway.info.currency, gateway.asset == NATIVE)

@@ -18,12 +18,14 @@ from typing import Any
 
 from common import outbox
 from common.errors import InvalidInput
-from payments.db import books, chain, payments, restore
+from payments.db import bookings, books, chain, payments, restore
 from payments.db.books import WalletBook
+from payments.db.chain import Owner
 from payments.domain import events
-from payments.domain.model import Credited, Deposit, Header, Placed, TransferClass
+from payments.domain.intents import NATIVE
+from payments.domain.model import Arrival, Booking, Credited, Deposit, Header, Placed, TransferClass
 from payments.domain.ports import Addresses, Gateway
-from payments.use_cases.context import Payments
+from payments.use_cases.context import Payments, asset_of
 from payments.use_cases.scan_chain import MOST_BLOCKS, begin_scanning, scan_chain
 
 GAP = 10_000
@@ -108,8 +110,9 @@ async def restore_wallets(parts: Payments, gap: int, from_height: int | None, te
     await _restore_deposits(parts, indexes, gap, found, tell)
     for network in sorted({gateway.info.network for gateway in gateways}):
         await _store_ownerless(parts, network, gateways[0].addresses, found, tell)
-    for gateway in gateways:
+    for gateway in {g.info.network: g for g in gateways}.values():
         await _scan(parts, gateway, from_height, found, tell)
+    for gateway in gateways:
         await _carry_forward(parts, gateway, found, tell)
     return found
 
@@ -120,6 +123,7 @@ async def _restore_deposits(parts: Payments, indexes: Indexes, gap: int, found: 
             await restore.skip_to(connection, gap)
     after, looked = 0, 0
     while page := await parts.accounts.credited(after):
+        await _restore_bookings(parts, [c for c in page if c.kind != "deposit"])
         async with parts.database.transaction() as connection:
             stored = await books.stored(connection, [credited.key for credited in page])
         missing = [c for c in page if c.kind == "deposit" and c.key not in stored]
@@ -129,6 +133,17 @@ async def _restore_deposits(parts: Payments, indexes: Indexes, gap: int, found: 
             tell(f"{found.deposits} deposits and {found.wallets} wallets restored")
         after, looked = page[-1].place, looked + len(page)
         tell(f"{looked} deposits of the ledger looked at")
+
+
+async def _restore_bookings(parts: Payments, some: Sequence[Credited]) -> None:
+    """Store what the ledger has from outside besides deposits."""
+    async with parts.database.transaction() as connection:
+        for one in some:
+            outside = f"external:{one.gateway_id}"
+            giver, taker = (outside, one.owner) if one.kind == "funding" else (one.owner, outside)
+            booking = Booking(one.key, one.kind, one.tenant_id, one.currency, giver or "", taker or "", one.amount)
+            await bookings.insert(connection, booking, parts.clock.now())
+        await bookings.applied(connection, [one.key for one in some], parts.clock.now())
 
 
 async def _locate(parts: Payments, some: Sequence[Credited], found: Restored) -> list[Found]:
@@ -171,8 +186,7 @@ async def _store(parts: Payments, some: Sequence[Found], walk: tuple[Indexes, in
                 found.problems.append(f"{one.credited.key}: {address} is the wallet of user {wallet.user_id}")
                 continue
             header = Header(one.placed.height, "", "", one.placed.time, empty=False)
-            place = (info.network, header, info.currency)
-            owners = (wallet.id, None)
+            place, owners = (info, header), Owner(wallet.id, None, Arrival.UNASKED)
             await chain.insert_transfer(connection, place, one.placed.transfer, TransferClass.DEPOSIT, owners)
             await chain.applied(connection, [one.credited.key], parts.clock.now())
             # Told again under the ledger's key, it changes nothing there, and the outbox is whole.
@@ -194,6 +208,7 @@ def _deposit(one: Found) -> Deposit:
         currency=one.credited.currency,
         amount=one.credited.amount,
         address=one.placed.transfer.to_address,
+        arrival=Arrival.UNASKED.value,
     )
 
 
@@ -240,10 +255,9 @@ async def _scan(parts: Payments, gateway: Gateway, from_height: int | None, foun
 
 async def _carry_forward(parts: Payments, gateway: Gateway, found: Restored, tell: Tell) -> None:
     after, looked = 0, 0
-    info = gateway.info
     while True:
         async with parts.database.transaction() as connection:
-            page = await books.wallets(connection, info.id, info.currency, after, CHUNK)
+            page = await books.wallets(connection, asset_of(gateway), after, CHUNK)
         for book in page:
             await _carry_wallet(parts, gateway, book, found)
         looked += len(page)
@@ -259,16 +273,17 @@ async def _carry_wallet(parts: Payments, gateway: Gateway, book: WalletBook, fou
     for _ in range(LOOKS):
         async with parts.database.snapshot() as connection:
             cursor = await chain.cursor(connection, info.network)
-            (now,) = await books.wallets(connection, info.id, info.currency, book.id - 1, 1)
+            (now,) = await books.wallets(connection, asset_of(gateway), book.id - 1, 1)
         assert cursor is not None, "it was scanned up to the head just now"
-        on_chain = await gateway.chain.token_balance(book.address)
+        on_chain = await gateway.chain.balance(gateway.asset, book.address)
         if (await gateway.chain.solid_head()).hash == cursor.hash:
             break
         found.blocks += await scan_chain(parts, gateway)
     else:
         found.problems.append(f"{book.address} could not be compared: blocks came faster than answers")
         return
-    if on_chain > now.units:
+    native = gateway.asset == NATIVE  # our fuel comes and burns: what is there beyond the books is ours
+    if on_chain > now.units and not native:
         found.problems.append(
             f"{book.address} has {on_chain - now.units} units more than the ledger and the scanned blocks tell;"
             " scan from an older block: --from-height"
@@ -276,8 +291,10 @@ async def _carry_wallet(parts: Payments, gateway: Gateway, book: WalletBook, fou
         return
     async with parts.database.transaction() as connection:
         wallet = (await payments.wallets_by_address(connection, info.network, [book.address]))[book.address]
-        moved = (info.currency, now.units - on_chain)
-        await restore.carry_forward(connection, cursor, wallet, moved, gateway.main_address)
-        if on_chain == 0:
+        move = (book.address, gateway.main_address, now.units - on_chain)
+        if on_chain > now.units:
+            move = (gateway.fuel_address, book.address, on_chain - now.units)
+        await restore.carry_forward(connection, cursor, wallet, info, move)
+        if on_chain == 0 and not native:
             await payments.set_wallet_status(connection, wallet.id, "transferred")
-    found.carried_forward += on_chain < now.units
+    found.carried_forward += on_chain != now.units

@@ -1,28 +1,29 @@
 """Sweep a wallet to the main wallet, step by step.
 
-    planned ──► fueling ──► planned ──► transferring ──► swept
-                   │ the TRX did not come      │ failed, or dead
-                   └──────────► planned ◄──────┘
+    planned ──► fueling, delegating ──► planned ──► transferring ──► swept
+       ▲                                                │ failed or dead
+       └──────────────── reclaiming ◄───────────────────┘
 
 Each step signs one transaction and stores it before it is sent. The scanner records how it ended; until then the
-same bytes are sent again. It is dead only when our own cursor has passed its expiration and no block held it.
+same bytes are sent again. Energy that was lent is taken back after the transfer, however that ended.
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 from common import outbox
 from common.crash import crash_point
 from common.db import Connection
 from common.logging import get_logger, report
-from payments.db import chain, payments, sweeps
-from payments.db.sweeps import TxidTaken
+from payments.db import outgoing, payments, sweeps
 from payments.domain import events
-from payments.domain.intents import Collect, DepositKey, Fuel
-from payments.domain.model import Outgoing, Signed, Step, Sweep, TxState
+from payments.domain.intents import NATIVE, Collect, Delegate, Fuel, Reclaim
+from payments.domain.model import Outgoing, Purpose, Signed, Step, Sweep, TxState
 from payments.domain.ports import Gateway
-from payments.domain.rules import shortage
+from payments.domain.rules import next_intent
 from payments.use_cases.context import Payments
+from payments.use_cases.send_transaction import send, send_again
 
 log = get_logger()
 
@@ -34,7 +35,6 @@ MOST_BATCHES = 200
 BACKOFF_S = (2, 5, 15, 60, 300)
 SENT_AGAIN_S = 15
 """While a transaction is out it costs nothing to send it again, and its death has to be noticed."""
-TIMESTAMP_TRIES = 20
 
 
 class SweepStuck(Exception):
@@ -46,18 +46,32 @@ class Overtaken(Exception):
 
 
 async def plan_sweeps(parts: Payments, gateway: Gateway) -> int:
-    """Begin a sweep for each wallet that owes enough; return how many."""
+    """Begin a sweep for each wallet whose credits changed and that owes enough; return how many."""
     info, planned = gateway.info, 0
     for _ in range(MOST_BATCHES):
-        now, threshold = parts.clock.now(), parts.policy.sweep_threshold
+        threshold = parts.policy.sweep_thresholds[info.currency]
         async with parts.database.transaction() as connection:
-            new = await sweeps.plan(connection, info.id, info.currency, threshold, now, BATCH)
+            wallets = await sweeps.take_rechecks(connection, info, BATCH)
+            new = await _plan(parts, connection, gateway, wallets, threshold)
         if new:
             crash_point("sweep.planned")
         planned += new
-        if new < BATCH:
+        if len(wallets) < BATCH:
             break
     return planned
+
+
+async def _plan(
+    parts: Payments, connection: Connection, gateway: Gateway, wallets: Sequence[int], threshold: int
+) -> int:
+    return await sweeps.plan(connection, gateway.info, wallets, threshold, parts.clock.now()) if wallets else 0
+
+
+async def plan_sweep_now(parts: Payments, gateway: Gateway, address: str) -> bool | None:
+    """Begin a sweep of one wallet, dust too; None when it is no deposit wallet, False when nothing is due."""
+    async with parts.database.transaction() as connection:
+        wallet = await sweeps.wallet_at(connection, gateway.info.network, address)
+        return None if wallet is None else await _plan(parts, connection, gateway, [wallet], 1) == 1
 
 
 async def advance_sweeps(parts: Payments, gateway: Gateway, again: timedelta) -> int:
@@ -107,91 +121,114 @@ async def _try(parts: Payments, gateway: Gateway, sweep: Sweep) -> str | None:
 
 
 async def _advance(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
-    if sweep.step is Step.PLANNED:
-        await _begin_step(parts, gateway, sweep)
-        return
     async with parts.database.transaction() as connection:
-        outgoing = await sweeps.last_outgoing(connection, sweep.id)
-    assert outgoing is not None, "a step after `planned` has a transaction"
-    match outgoing.state:
-        case TxState.SUCCEEDED if outgoing.purpose == "transfer":
-            await _finish(parts, sweep, outgoing)
-        case TxState.SUCCEEDED:
-            if await _back_to_planned(parts, sweep, outgoing):
+        last = await outgoing.last_of_sweep(connection, sweep.id)
+    if last is not None and last.state is TxState.SENT:
+        await send_again(parts, gateway, last)
+        return
+    ended = None if last is None else (last.purpose.name, last.state)
+    match sweep.step, ended:
+        case Step.PLANNED, _:
+            await _begin_step(parts, gateway, sweep)
+        case Step.TRANSFERRING, ("transfer", TxState.SUCCEEDED):
+            assert last is not None
+            await _finish(parts, sweep, last)
+            if sweep.lent_sun:
+                await _reclaim(parts, gateway, sweep, Step.SWEPT)
+        case Step.SWEPT | Step.RECLAIMING, ("reclaim", TxState.SUCCEEDED):
+            assert last is not None
+            await _back_to(parts, sweep, last, lent_sun=0)
+        case Step.SWEPT | Step.RECLAIMING, _:
+            await _reclaim(parts, gateway, sweep, sweep.step)
+        case _, (_, TxState.SUCCEEDED):
+            assert last is not None
+            if await _back_to(parts, sweep, last, lent_sun=sweep.lent_sun):
                 await _begin_step(parts, gateway, sweep)
-        case TxState.FAILED | TxState.DEAD:
-            await _back_to_planned(parts, sweep, outgoing)
-            raise SweepStuck(f"the {outgoing.purpose} {outgoing.txid} of sweep {sweep.id}: {outgoing.state}")
-        case TxState.SENT:
-            await _send_again(parts, gateway, outgoing)
+        case _, _:
+            assert last is not None, "a step after `planned` has a transaction"
+            await _undo(parts, gateway, sweep, last)
+            raise SweepStuck(f"the {last.purpose.name} {last.txid} of sweep {sweep.id}: {last.state}")
 
 
 async def _begin_step(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
-    """Look at the wallet, then send it fuel, or its tokens to the main wallet."""
-    amount = await gateway.chain.token_balance(sweep.address)
-    if amount == 0:
-        raise SweepStuck(f"sweep {sweep.id}: {sweep.address} holds nothing, {sweep.amount} was expected")
-    fuel = await gateway.chain.fuel(sweep.address, gateway.main_address, amount)
-    if fuel.needed > parts.policy.sweep_fee_cap_sun:
-        raise SweepStuck(f"sweep {sweep.id} would cost {fuel.needed} sun, more than SWEEP_FEE_CAP_SUN")
-    missing = shortage(fuel.needed, fuel.available)
-    wallet = DepositKey(sweep.derivation_index, sweep.address)
-    intent = Fuel(wallet, missing) if missing else Collect(wallet, gateway.token, amount, fuel.fee_limit)
-    reference = await gateway.chain.solid_head()
-    timestamp_ms = int(parts.clock.now().timestamp() * 1000)
-    for later in range(TIMESTAMP_TRIES):
-        moment = timestamp_ms + later
-        signed = await parts.signer.sign(intent, reference, moment)
-        try:
-            step = Step.FUELING if missing else Step.TRANSFERRING
-            await _store(parts, gateway, sweep, signed, step, amount)
-            break
-        except TxidTaken:  # an equal transfer of this millisecond: the timestamp tells them apart
-            if later == TIMESTAMP_TRIES - 1:
-                raise
-    crash_point("fuel.signed" if missing else "transfer.signed")
-    words = await gateway.chain.broadcast(signed.signed)
-    crash_point("fuel.sent" if missing else "transfer.sent")
-    log.info("sweep.sent", sweep_id=sweep.id, txid=signed.txid, fuel_sun=missing, node=words)
-
-
-async def _store(parts: Payments, gateway: Gateway, sweep: Sweep, signed: Signed, step: Step, amount: int) -> None:
-    now = parts.clock.now()
-    purpose = "fuel" if step is Step.FUELING else "transfer"
+    """Look at the wallet, then sign what comes next on the fuel ladder."""
+    amount = await gateway.chain.balance(gateway.asset, sweep.address)
     async with parts.database.transaction() as connection:
+        native = next((g for g in parts.gateways.values() if _is_native_sibling(g, gateway)), None)
+        owed = 0 if native is None else await sweeps.unswept(connection, sweep.wallet_id, native.info.currency)
+    if gateway.asset == NATIVE:  # what is there beyond it is fuel of ours
+        amount = min(amount, owed)
+    if amount <= 0:
+        raise SweepStuck(f"sweep {sweep.id}: {sweep.address} holds nothing, {sweep.amount} was expected")
+    move = (sweep.address, gateway.main_address, amount)
+    facts = await gateway.chain.facts(gateway.asset, move, gateway.fuel_address)
+    left = parts.policy.sweep_fee_cap_sun - sweep.spent_sun
+    reserved = 0 if gateway.asset == NATIVE else max(0, owed)
+    intent = next_intent(sweep.wallet, gateway.asset, amount, facts, left, reserved)
+    match intent:
+        case Collect():
+            purpose, step, lent = Purpose("transfer", sweep.address, sweep.id), Step.TRANSFERRING, sweep.lent_sun
+        case Fuel():
+            purpose, step, lent = Purpose("fuel", gateway.fuel_address, sweep.id), Step.FUELING, sweep.lent_sun
+        case Delegate(_, sun):
+            purpose, step = Purpose("delegate", gateway.fuel_address, sweep.id), Step.DELEGATING
+            lent = sweep.lent_sun + sun
+
+    async def note(connection: Connection, _: Signed) -> None:
         current = await sweeps.lock(connection, sweep.id)
         if current.step is not Step.PLANNED:
             raise Overtaken(f"sweep {sweep.id} is {current.step.value} already")
-        await sweeps.store_outgoing(connection, sweep, purpose, gateway.info.network, signed, now)
-        await sweeps.set_step(connection, sweep, step, amount, now)
+        await sweeps.set_step(connection, sweep, step, amount, parts.clock.now())
+        await sweeps.set_lent(connection, sweep.id, lent)
+
+    await send(parts, gateway, purpose, intent, note)
 
 
-async def _send_again(parts: Payments, gateway: Gateway, outgoing: Outgoing) -> None:
-    async with parts.database.transaction() as connection:
-        cursor = await chain.cursor(connection, gateway.info.network)
-        dead = cursor is not None and cursor.time >= outgoing.expires_at
-        if dead:
-            await sweeps.bury(connection, outgoing)
-    if dead:
-        crash_point("transaction.buried")
-        return
-    words = await gateway.chain.broadcast(outgoing.signed)
-    log.debug("sweep.sent_again", txid=outgoing.txid, node=words)
+def _is_native_sibling(gateway: Gateway, of: Gateway) -> bool:
+    return gateway.info.network == of.info.network and gateway.asset == NATIVE
 
 
-async def _back_to_planned(parts: Payments, sweep: Sweep, outgoing: Outgoing) -> bool:
-    """Undo the step that `outgoing` was; False when another process went on meanwhile."""
+async def _reclaim(parts: Payments, gateway: Gateway, sweep: Sweep, step: Step) -> None:
+    """Take back what the wallet was lent."""
+
+    async def note(connection: Connection, _: Signed) -> None:
+        current = await sweeps.lock(connection, sweep.id)
+        newest = await outgoing.last_of_sweep(connection, sweep.id)
+        out = newest is not None and newest.purpose.name == "reclaim" and newest.state is TxState.SENT
+        if current.step is not step or out or not current.lent_sun:
+            raise Overtaken(f"the energy of sweep {sweep.id} is taken back already")
+
+    purpose = Purpose("reclaim", gateway.fuel_address, sweep.id)
+    await send(parts, gateway, purpose, Reclaim(sweep.wallet, sweep.lent_sun), note)
+
+
+async def _undo(parts: Payments, gateway: Gateway, sweep: Sweep, failed: Outgoing) -> None:
+    """Go back to `planned`, by way of taking back what was lent; a loan that failed lent nothing."""
+    if failed.purpose.name == "delegate":
+        await _back_to(parts, sweep, failed, lent_sun=0)
+    elif sweep.lent_sun and await _back_to(parts, sweep, failed, lent_sun=sweep.lent_sun, step=Step.RECLAIMING):
+        await _reclaim(parts, gateway, sweep, Step.RECLAIMING)
+    elif not sweep.lent_sun:
+        await _back_to(parts, sweep, failed, lent_sun=0)
+
+
+async def _back_to(
+    parts: Payments, sweep: Sweep, last: Outgoing, *, lent_sun: int, step: Step = Step.PLANNED
+) -> bool:
+    """Leave the step that `last` was; False when another process went on meanwhile. What is swept stays so."""
     async with parts.database.transaction() as connection:
         current = await sweeps.lock(connection, sweep.id)
-        newest = await sweeps.last_outgoing(connection, sweep.id)
-        if current.step is not sweep.step or newest is None or newest.id != outgoing.id:
+        newest = await outgoing.last_of_sweep(connection, sweep.id)
+        if current.step is not sweep.step or newest is None or newest.id != last.id:
             return False
-        await sweeps.set_step(connection, current, Step.PLANNED, current.amount, parts.clock.now())
+        after = Step.SWEPT if current.step is Step.SWEPT else step
+        await sweeps.set_step(connection, current, after, current.amount, parts.clock.now())
+        await sweeps.set_lent(connection, sweep.id, lent_sun)
     crash_point("step.undone")
     return True
 
 
-async def _finish(parts: Payments, sweep: Sweep, outgoing: Outgoing) -> None:
+async def _finish(parts: Payments, sweep: Sweep, transfer: Outgoing) -> None:
     now = parts.clock.now()
     async with parts.database.transaction() as connection:
         current = await sweeps.lock(connection, sweep.id)
@@ -199,10 +236,10 @@ async def _finish(parts: Payments, sweep: Sweep, outgoing: Outgoing) -> None:
             return
         await sweeps.set_step(connection, current, Step.SWEPT, current.amount, now)
         await _update_wallet(connection, current)
-        await outbox.append(connection, [events.swept(current, outgoing.txid, now)])
+        await outbox.append(connection, [events.swept(current, transfer.txid, now)])
     crash_point("sweep.finished")
     parts.told()
-    log.info("sweep.done", sweep_id=sweep.id, txid=outgoing.txid, units=str(current.amount))
+    log.info("sweep.done", sweep_id=sweep.id, txid=transfer.txid, units=str(current.amount))
 
 
 async def _update_wallet(connection: Connection, sweep: Sweep) -> None:

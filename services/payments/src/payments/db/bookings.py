@@ -1,0 +1,49 @@
+"""What the ledger has to know of the chain besides deposits, in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from common.db import Connection
+from payments.domain.model import Booking
+
+_INSERT = sa.text(
+    """
+    INSERT INTO booking (key, kind, tenant_id, currency, giver, taker, amount, created_at)
+    VALUES (:key, :kind, :tenant_id, :currency, :giver, :taker, :amount, :now) ON CONFLICT DO NOTHING
+    """
+)
+_NOT_APPLIED = sa.text(
+    """
+    SELECT key, kind, tenant_id, currency, giver, taker, amount::text FROM booking
+     WHERE applied_at IS NULL AND created_at <= :before ORDER BY created_at, key LIMIT :limit
+    """
+)
+_APPLIED = sa.text("UPDATE booking SET applied_at = :now WHERE key = ANY(:keys) AND applied_at IS NULL")
+
+
+async def insert(connection: Connection, booking: Booking, now: datetime) -> None:
+    """Store a booking, unless it was stored before."""
+    values = {
+        "key": booking.key,
+        "kind": booking.kind,
+        "tenant_id": booking.tenant_id,
+        "currency": booking.currency,
+        "giver": booking.giver,
+        "taker": booking.taker,
+        "amount": booking.amount,
+        "now": now,
+    }
+    await connection.execute(_INSERT, values)
+
+
+async def not_applied(connection: Connection, before: datetime, limit: int) -> list[Booking]:
+    """Return bookings stored before a time that accounts has not answered for, oldest first."""
+    rows = await connection.execute(_NOT_APPLIED, {"before": before, "limit": limit})
+    return [Booking(r[0], r[1], r[2], r[3], r[4], r[5], int(r[6])) for r in rows]
+
+
+async def applied(connection: Connection, keys: Sequence[str], now: datetime) -> None:
+    """Note that accounts has applied bookings."""
+    await connection.execute(_APPLIED, {"keys": list(keys), "now": now})

@@ -1,0 +1,164 @@
+"""Store what a solid block holds of ours: deposits to credit, our own transactions' ends, capital, and fees."""
+
+import hashlib
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime
+
+from common.db import Connection
+from common.logging import get_logger
+from payments.db import bookings, chain, outgoing, payments, restore
+from payments.db.chain import Owner
+from payments.domain.intents import NATIVE
+from payments.domain.model import (
+    BlockContent,
+    Booking,
+    Deposit,
+    Header,
+    Outgoing,
+    Result,
+    Transfer,
+    TransferClass,
+    Wallet,
+)
+from payments.domain.ports import Gateway
+from payments.domain.rules import arrival, classify
+from payments.use_cases.context import Payments
+
+log = get_logger()
+
+HOUSE_TENANT = 0
+"""Whom the ledger books our own capital and fees for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block that is being stored, and what in it is ours."""
+
+    network: str
+    header: Header
+    gateways: Mapping[str, Gateway]
+    """By asset."""
+    ours: Mapping[str, Outgoing]
+    """By txid."""
+    wallets: Mapping[str, Wallet]
+    """By address."""
+    own: frozenset[str]
+    """The addresses of the main and the fuel wallet."""
+    ownerless: Set[str]
+    """Addresses of ours that nobody is known to have been given, after a restore."""
+    now: datetime
+
+
+async def store_transfers(
+    parts: Payments, connection: Connection, network: str, header: Header, content: BlockContent
+) -> list[Deposit]:
+    """Store what touches us; return the deposits that were not stored before."""
+    siblings = [g for g in parts.gateways.values() if g.info.network == network]
+    addresses = {a for t in content.transfers for a in (t.from_address, t.to_address)}
+    block = Block(
+        network=network,
+        header=header,
+        gateways={g.asset: g for g in siblings},
+        ours=await outgoing.by_txid(connection, network, [r.txid for r in content.results]),
+        wallets=await payments.wallets_by_address(connection, network, sorted(addresses)),
+        own=frozenset(a for g in siblings for a in (g.main_address, g.fuel_address)),
+        ownerless=await restore.ownerless(connection, network, sorted(addresses)),
+        now=parts.clock.now(),
+    )
+    for result in content.results:
+        if result.txid in block.ours:
+            await _settle(connection, block, result)
+    deposits = []
+    for transfer in content.transfers:
+        gateway = block.gateways.get(transfer.asset)
+        touched = {transfer.from_address, transfer.to_address} & (
+            block.wallets.keys() | block.own | block.ownerless
+        )
+        if gateway is not None and touched:
+            deposit = await _store(connection, block, gateway, transfer)
+            deposits += [deposit] if deposit else []
+    return deposits
+
+
+def opening(head: Header, asset: str, address: str, units: int) -> Transfer:
+    """Return the transfer that stands for what a wallet of ours held before its books began."""
+    txid = hashlib.sha256(f"opening:{asset}:{address}".encode()).hexdigest()
+    return Transfer(txid, 0, asset, "opening", address, units)
+
+
+async def _settle(connection: Connection, block: Block, result: Result) -> None:
+    """Record how a transaction of ours ended, and book what it burned: also where it failed."""
+    await outgoing.settle(connection, block.network, block.header.height, result)
+    native = block.gateways.get(NATIVE)
+    if result.fee_sun > 0 and native is not None:
+        await _book_fee(connection, block, native, f"{block.network}:{result.txid}:fee", result.fee_sun)
+
+
+async def _book_fee(connection: Connection, block: Block, gateway: Gateway, key: str, units: int) -> None:
+    info = gateway.info
+    fee = Booking(key, "fee", HOUSE_TENANT, info.currency, "fees", f"external:{info.id}", units)
+    await bookings.insert(connection, fee, block.now)
+
+
+async def _store(connection: Connection, block: Block, gateway: Gateway, transfer: Transfer) -> Deposit | None:
+    own = block.ours.get(transfer.txid)
+    # What only moves between our own wallets is ours, even where a restore has lost that we signed it.
+    at_home = block.wallets.keys() | block.own
+    inside = transfer.from_address in at_home and transfer.to_address in at_home
+    kind = classify(
+        ours=own is not None or inside,
+        to_deposit_wallet=transfer.to_address in block.wallets,
+        to_own_wallet=transfer.to_address in block.own,
+    )
+    place = (gateway.info, block.header)
+    if kind is TransferClass.DEPOSIT:
+        return await _store_deposit(connection, block, gateway, transfer)
+    new = await chain.insert_transfer(connection, place, transfer, kind, Owner())
+    if not new:
+        return None
+    key = f"{block.network}:{transfer.txid}:{transfer.log_index}"
+    if kind is TransferClass.FUNDING:
+        info = gateway.info
+        legs = (f"external:{info.id}", "operator")
+        booking = Booking(key, "funding", HOUSE_TENANT, info.currency, *legs, transfer.amount)
+        await bookings.insert(connection, booking, block.now)
+    elif kind is TransferClass.UNEXPLAINED:
+        log.error("transfer.unexplained", txid=transfer.txid, from_address=transfer.from_address)
+    elif own is not None and transfer.asset != NATIVE and _is_token_fee(block, own, transfer):
+        await _book_fee(connection, block, gateway, f"{key}:token_fee", transfer.amount)
+    return None
+
+
+def _is_token_fee(block: Block, own: Outgoing, transfer: Transfer) -> bool:
+    """Tell whether a token's owner took this of what we sent; it goes neither to us nor to the customer."""
+    return transfer.to_address not in block.own and transfer.to_address != own.to_address
+
+
+async def _store_deposit(
+    connection: Connection, block: Block, gateway: Gateway, transfer: Transfer
+) -> Deposit | None:
+    wallet, info = block.wallets[transfer.to_address], gateway.info
+    payment = await payments.owner_of_deposit(connection, wallet.id, block.header.height)
+    named = arrival(payment, info.currency, transfer.amount, block.header.time)
+    owner = Owner(wallet.id, payment.id if payment else None, named)
+    place = (info, block.header)
+    if not await chain.insert_transfer(connection, place, transfer, TransferClass.DEPOSIT, owner):
+        return None
+    if payment is not None and payment.currency == info.currency:
+        await payments.add_received(connection, payment.id, transfer.amount, block.now)
+    await payments.set_wallet_status(connection, wallet.id, "received")
+    return Deposit(
+        network=block.network,
+        txid=transfer.txid,
+        log_index=transfer.log_index,
+        height=block.header.height,
+        tenant_id=wallet.tenant_id,
+        user_id=wallet.user_id,
+        gateway_id=info.id,
+        payment_id=owner.payment_id,
+        currency=info.currency,
+        amount=transfer.amount,
+        address=wallet.address,
+        arrival=named.value,
+    )
