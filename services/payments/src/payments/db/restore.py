@@ -11,6 +11,8 @@ from payments.domain.model import Arrival, Deposit, GatewayInfo, Header, Wallet
 
 CARRIED = "carried:"
 """Begins what stands for the transactions of a wallet that no block we scan holds any more."""
+BURNED = "burned"
+"""Where TRX went that paid for transactions whose receipts are lost."""
 NEVER_TOLD = datetime(1970, 1, 1, tzinfo=UTC)
 """When what was carried forward happened: long before any event that we keep."""
 
@@ -208,10 +210,10 @@ async def carry_forward(
     sender, recipient, amount = move
     values = {"currency": gateway.currency, "gateway_id": gateway.id}
     if amount > 0:
-        txid = f"{CARRIED}{gateway.id}:{wallet.address}"
+        txid = f"{CARRIED}{gateway.id}:{sender}:{recipient}"
         place = {"network": wallet.network, "txid": txid, "height": cursor.height, "time": cursor.time}
         what = {"amount": amount, "from_address": sender, "to_address": recipient}
         await connection.execute(_CARRY, values | place | what)
     swept = {"wallet_id": wallet.id, "main_address": recipient, "never": NEVER_TOLD}
-    if sender == wallet.address:
+    if sender == wallet.address and recipient != BURNED:
         await connection.execute(_CARRY_SWEEPS, values | swept)

@@ -18,7 +18,7 @@ from typing import Any
 
 from common import outbox
 from common.errors import InvalidInput
-from payments.db import bookings, books, chain, payments, restore
+from payments.db import bookings, books, chain, payments, restore, sweeps
 from payments.db.books import WalletBook
 from payments.db.chain import Owner
 from payments.domain import events
@@ -291,10 +291,17 @@ async def _carry_wallet(parts: Payments, gateway: Gateway, book: WalletBook, fou
         return
     async with parts.database.transaction() as connection:
         wallet = (await payments.wallets_by_address(connection, info.network, [book.address]))[book.address]
-        move = (book.address, gateway.main_address, now.units - on_chain)
-        if on_chain > now.units:
-            move = (gateway.fuel_address, book.address, on_chain - now.units)
-        await restore.carry_forward(connection, cursor, wallet, info, move)
+        gone, came = max(0, now.units - on_chain), max(0, on_chain - now.units)
+        swept = gone
+        if native:  # the rest of it burned
+            owed = await sweeps.unswept(connection, wallet.id, info.currency)
+            swept = max(0, min(gone, owed - on_chain))
+        for move in (
+            (book.address, gateway.main_address, swept),
+            (book.address, restore.BURNED, gone - swept),
+            (gateway.fuel_address, book.address, came),
+        ):
+            await restore.carry_forward(connection, cursor, wallet, info, move)
         if on_chain == 0 and not native:
             await payments.set_wallet_status(connection, wallet.id, "transferred")
     found.carried_forward += on_chain != now.units
