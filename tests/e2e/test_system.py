@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -244,6 +245,29 @@ async def test_a_revoked_key_is_refused_everywhere_within_seconds(system: System
     assert await codes() == [404, 200, 200]
     await command("revoke-key", "--key-id", str(made["key_id"]))
     await eventually(codes, lambda found: found == [401, 401, 401], within_s=10)
+
+
+async def test_the_signer_alone_is_told_of_the_seeds_key(system: System) -> None:
+    told = {name: read_environment(system.process(name)) for name in ("payments", "signer")}
+    for name in ("PAYMENTS_SEED_KEY_FILE", "SIGNER_DATABASE_URL"):
+        assert name not in told["payments"]
+        assert name in told["signer"]
+    checked = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "payments", "check-seed"],
+        env={**os.environ, **system.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert system.environment["TRON_MAIN_WALLET"] in checked.stdout
+
+
+def read_environment(pid: int) -> dict[str, str]:
+    """Return the settings that a process was started with."""
+    entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
 async def test_no_secret_is_in_a_log(system: System) -> None:

@@ -23,7 +23,7 @@ READY_WITHIN_S = 120.0
 REST_WITHIN_S = 180.0
 TELL_EVERY_S = 5.0
 RED, GREEN, DIM, RESET = "\033[31m", "\033[32m", "\033[2m", "\033[0m"
-SERVICES = ("accounts", "deals", "payments", "chat")
+SERVICES = ("accounts", "deals", "payments", "signer", "chat")
 
 
 @dataclass(slots=True)

@@ -238,6 +238,10 @@ class Stack:
             **{f"{s.upper()}_DATABASE_URL": self.postgres.url(database(s)) for s in SERVICES},
             **{f"{s.upper()}_URL": self.base_url(s) for s in SERVICES},
             "OPERATOR_CREDENTIAL": self.secrets["operator"],
+            **{
+                name: self._signer_environment()[name]
+                for name in ("SIGNER_DATABASE_URL", "PAYMENTS_SEED_KEY_FILE")
+            },
         }
 
 

@@ -87,7 +87,9 @@ class LocalSigner:
             case Fuel(wallet, sun):
                 self._check_deposit_address(wallet)
                 if not 0 < sun <= bounds.fee_cap_sun:
-                    raise SignerRefused(f"{sun} sun of fuel is not within {bounds.fee_cap_sun} sun")
+                    raise SignerRefused(
+                        f"{sun} sun of fuel is not within {bounds.fee_cap_sun} sun (SWEEP_FEE_CAP_SUN)"
+                    )
                 key = self._own_key(FUEL, bounds.fuel_address)
                 return self._move(key, NATIVE, (wallet.address, sun), 0, moment)
             case Delegate(wallet, sun) | Reclaim(wallet, sun):
@@ -115,9 +117,10 @@ class LocalSigner:
             )
             return _sign(key, "TransferContract", native.SerializeToString(), moment, 0)
         if asset not in self._bounds.assets:
-            raise SignerRefused(f"{asset} is no asset that may be moved")
+            raise SignerRefused(f"{asset} is no asset that may be moved (SIGNER_ASSETS)")
         if not 0 < fee_limit <= self._bounds.fee_cap_sun:
-            raise SignerRefused(f"the fee limit {fee_limit} is not within {self._bounds.fee_cap_sun} sun")
+            most = self._bounds.fee_cap_sun
+            raise SignerRefused(f"the fee limit {fee_limit} is not within {most} sun (SWEEP_FEE_CAP_SUN)")
         token = pb.TriggerSmartContract(
             owner_address=to_raw_address(owner),
             contract_address=to_raw_address(asset),
