@@ -49,8 +49,8 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "payments block.stored": ("credit",),
     "payments bookings.posted": ("credit",),
     "payments missed.credited": ("miss_credit",),
-    "payments outgoing.sent": ("credit",),
-    "payments outgoing.signed": ("credit",),
+    "payments outgoing.sent": ("credit", "withdraw"),
+    "payments outgoing.signed": ("credit", "withdraw"),
     "payments payment.stored": ("credit",),
     "payments payments.finished": ("credit",),
     "payments relay.published": ("credit",),
@@ -59,6 +59,9 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "payments sweep.finished": ("credit",),
     "payments sweep.planned": ("credit",),
     "payments transaction.buried": ("bury",),
+    "payments withdrawal.closed": ("withdraw",),
+    "payments withdrawal.held": ("withdraw",),
+    "payments withdrawal.requested": ("withdraw",),
 }
 """The stories that come to each point, after they have called `arm`."""
 

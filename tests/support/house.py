@@ -36,7 +36,7 @@ from deals.adapters.tokens import Ed25519Signer
 from deals.use_cases.fund_waiting_deals import fund_waiting_deals, request_funding
 from deals.use_cases.settle_commands import Money
 from payments.adapters.accounts import HttpAccounts as PaymentsAccounts
-from payments.use_cases.context import Payments, Policy
+from payments.use_cases.context import Payments, Policy, WithdrawalLimits
 from payments.use_cases.record_applied import record_applied
 from support.servers import Databases
 from support.signing import SigningHouse, open_signer
@@ -44,6 +44,10 @@ from support.signing import SigningHouse, open_signer
 CALLERS = {name: f"secret-of-{name}-0123" for name in ("accounts", "deals", "payments", "chat", "operator")}
 USDT = 1_000_000
 TRX = 1_000_000
+WITHDRAWALS = {
+    "USDT": WithdrawalLimits(1_000 * USDT, 5_000 * USDT, 500 * USDT),
+    "TRX": WithdrawalLimits(1_000 * TRX, 5_000 * TRX),
+}
 GATEWAYS = ("tron_usdt", "tron_trx")
 
 
@@ -123,15 +127,17 @@ class House:
         assert answer.status_code == 200, answer.text
         return int(answer.json()["id"])
 
-    async def credit(self, user_id: int, units: int, key: str, tenant_id: int = 1) -> dict[str, Any]:
+    async def credit(
+        self, user_id: int, units: int, key: str, tenant_id: int = 1, currency: str = "USDT"
+    ) -> dict[str, Any]:
         """Post a deposit as payments does."""
         operation = {
             "key": key,
             "kind": "deposit",
             "tenant_id": tenant_id,
-            "currency": "USDT",
+            "currency": currency,
             "legs": [
-                {"owner": "external:tron_usdt", "amount": str(-units)},
+                {"owner": f"external:tron_{currency.lower()}", "amount": str(-units)},
                 {"owner": f"user:{user_id}", "amount": str(units)},
             ],
         }
@@ -215,7 +221,7 @@ async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> No
         accounts=PaymentsAccounts(client),
         signer=house.signing.remote,
         clock=SystemClock(),
-        policy=Policy(timedelta(hours=1), {"USDT": 1 * USDT, "TRX": 10 * TRX}, 30_000_000),
+        policy=Policy(timedelta(hours=1), {"USDT": 1 * USDT, "TRX": 10 * TRX}, 30_000_000, WITHDRAWALS),
         told=nothing,
     )
     app = payments.main.build_app({})
@@ -224,7 +230,7 @@ async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> No
     app.state.parts = house.parts
     app.state.verifier = house.deals.state.verifier
     app.state.callers = CALLERS
-    app.state.currencies = Currencies.parse("USDT:6")
+    app.state.currencies = Currencies.parse("USDT:6,TRX:6")
     house.payments = app
     back = InternalClient("http://payments", CALLERS["accounts"], transport=httpx.ASGITransport(app))
     stack.push_async_callback(back.close)
@@ -274,6 +280,8 @@ async def build_house(databases: Databases, node_url: str | None = None) -> Asyn
             ("default", tenant, ["default"]),
             ("arbiter", tenant, ["default", "arbiter"]),
             ("other", other, ["default", "arbiter"]),
+            ("withdraw", tenant, ["default", "withdraw"]),
+            ("approve", tenant, ["withdraw", "approve"]),
         ):
             house.keys[name] = (await manage_keys.create_key(accounts_db, owner, scopes))[1]
         if node_url is not None:

@@ -91,9 +91,10 @@ async def _wrong_balances(cast: Cast, chain: Chain, statuses: dict[int, str]) ->
     spent = sum(t.price for i, t in cast.deals.items() if statuses[i] in HOLDING | PAID_OUT)
     earned = sum(t.price for i, t in cast.deals.items() if statuses[i] in PAID_OUT)
     deposited = sum(chain.received[address] for address in cast.addresses)
-    expected = {cast.customer: deposited - spent, cast.performer: earned}
+    expected = {cast.customer: deposited - spent - sum(cast.withdrawn.values()), cast.performer: earned}
     found = {user: await cast.balance(user) for user in expected}
-    return [
+    unpaid = [f"{a} got {chain.received[a]}, not {n}" for a, n in cast.withdrawn.items() if chain.received[a] != n]
+    return unpaid + [
         f"user {user} has {found[user] / UNIT}, not {units / UNIT}"
         for user, units in expected.items()
         if found[user] != units
@@ -174,6 +175,12 @@ async def _unfinished(system: System) -> list[str]:
             "deposits not applied",
             "SELECT count(*) FROM transfer WHERE class = 'deposit' AND applied_at IS NULL",
         ),
+        ("payments", "bookings not applied", "SELECT count(*) FROM booking WHERE applied_at IS NULL"),
+        (
+            "payments",
+            "withdrawals under way",
+            "SELECT count(*) FROM withdrawal WHERE status NOT IN ('success', 'failed', 'rejected', 'cancelled')",
+        ),
         ("payments", "unexplained transfers", "SELECT count(*) FROM transfer WHERE class = 'unexplained'"),
         *((s, "events to publish", "SELECT count(*) FROM outbox WHERE published_at IS NULL") for s in SERVICES),
     ]
@@ -186,15 +193,32 @@ async def _wrong_totals(system: System, chain: Chain) -> list[str]:
     wallets = orjson.loads(
         await _value(system, "payments", "SELECT coalesce(json_agg(address), '[]') FROM wallet")
     )
-    swept = int(await _value(system, "payments", "SELECT coalesce(sum(amount), 0) FROM sweep"))
+    swept = int(
+        await _value(system, "payments", "SELECT coalesce(sum(amount), 0) FROM sweep WHERE currency = 'USDT'")
+    )
     in_ledger = int(
         await _value(
-            system, "accounts", "SELECT coalesce(sum(balance), 0) FROM account WHERE kind IN ('user', 'deal')"
+            system,
+            "accounts",
+            "SELECT coalesce(sum(balance), 0) FROM account"
+            " WHERE kind IN ('user', 'deal', 'withdrawal') AND currency = 'USDT'",
+        )
+    )
+    in_ledger += int(
+        await _value(
+            system,
+            "payments",
+            "SELECT coalesce(sum(amount), 0) FROM withdrawal WHERE status = 'success' AND currency = 'USDT'",
         )
     )
     on_chain = sum(chain.received[address] for address in wallets)
     sent = sum(chain.sent[address] for address in wallets)
-    totals = {"on chain": on_chain, "in the ledger": in_ledger, "swept": swept, "sent to the main wallet": sent}
+    totals = {
+        "on chain": on_chain,
+        "in the ledger and paid out": in_ledger,
+        "swept": swept,
+        "sent to the main wallet": sent,
+    }
     return [] if len(set(totals.values())) == 1 else [f"totals differ: {totals}"]
 
 

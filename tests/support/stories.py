@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+from tronpy.keys import PrivateKey
 
 from support.client import Client
 
@@ -40,6 +41,8 @@ class Cast:
     """The payments that money was sent for."""
     addresses: set[str] = field(default_factory=set)
     deals: dict[int, Told] = field(default_factory=dict)
+    withdrawn: dict[str, int] = field(default_factory=dict)
+    """What was asked to be paid out, in units, by address."""
     arm: Callable[[], None] = lambda: None
 
     async def enter(self, *, with_money: bool) -> None:
@@ -247,6 +250,24 @@ async def credit(cast: Cast) -> None:
     await cast.act(closed, "close")
 
 
+async def withdraw(cast: Cast) -> None:
+    """A customer takes a part of the money out again; asking twice with one key is one withdrawal."""
+    to = PrivateKey.random().public_key.to_base58check_address()
+    body = {"gateway_id": "tron_usdt", "user_id": cast.customer, "amount": "4", "currency": "USDT", "address": to}
+    once = secrets.token_hex(8)
+    cast.withdrawn[to] = 4 * UNIT
+    cast.arm()
+    for _ in range(2):
+        answer = await cast.client.ask("POST", "/payment/withdrawal", body, key="WITHDRAW_API_KEY", once=once)
+        assert answer.status_code in (200, 202), answer.text
+    withdrawal = answer.json()["withdrawal_id"]
+    await cast.client.until(
+        f"the end of withdrawal {withdrawal}",
+        lambda: cast.expect("GET", f"/payment/withdrawal/{withdrawal}"),
+        lambda found: found["status"] == "success",
+    )
+
+
 Play = Callable[[Cast], Awaitable[None]]
 
 
@@ -278,4 +299,5 @@ STORIES = {
     "wait": Story(wait),
     "expire": Story(expire),
     "credit": Story(credit),
+    "withdraw": Story(withdraw, with_money=True),
 }

@@ -115,6 +115,7 @@ async def play(story: Story) -> None:
     await _chat(story, cast, deal)
     await _close(story, cast, deal)
     await _dispute(story, cast)
+    await _withdraw(story, cast)
     await _prove(story, cast)
 
 
@@ -188,6 +189,17 @@ async def _expect_balance(story: Story, user: int, wanted: str, what: str) -> No
     expect({b["currency"]: b["balance"] for b in found}["USDT"], wanted, what)
 
 
+async def _withdraw(story: Story, cast: Cast) -> None:
+    """Bob takes a part of what he earned out, to an address of his own."""
+    to = PrivateKey.random().public_key.to_base58check_address()
+    body = {"gateway_id": "tron_usdt", "user_id": cast.bob, "amount": "5", "currency": "USDT", "address": to}
+    asked = await story.call("POST", "/payment/withdrawal", body, key="WITHDRAW_API_KEY")
+    await _expect_balance(story, cast.bob, "20.000000", "Bob's balance beside the 5 on their way")
+    path = f"/payment/withdrawal/{asked['withdrawal_id']}"
+    done = await story.until(path, lambda w: w["status"] == "success", "the withdrawal's success")
+    story.tell(f"Bob withdraws 5 USDT to {to}: {done['txid'][:16]}… is solid and booked")
+
+
 @asynccontextmanager
 async def _entered(story: Story, token: str, heard: Callable[[str], None]) -> AsyncIterator[socketio.AsyncClient]:
     """Enter a chat; `heard` is called with each message."""
@@ -251,8 +263,8 @@ async def _dispute(story: Story, cast: Cast) -> None:
 
 async def _prove(story: Story, cast: Cast) -> None:
     await _expect_balance(story, cast.alice, "15.000000", "Alice's balance")
-    await _expect_balance(story, cast.bob, "25.000000", "Bob's balance")
-    story.tell("balances: Alice 15.000000 USDT, Bob 25.000000 USDT; 40 came in, 40 are there")
+    await _expect_balance(story, cast.bob, "20.000000", "Bob's balance")
+    story.tell("balances: Alice 15.000000 USDT, Bob 20.000000 USDT; 40 came in, 5 went out, 35 are there")
     proof = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "accounts", "verify"],

@@ -23,6 +23,14 @@ from garant_local.supervisor import Spec, StartError, Supervisor
 SERVERS_STOP_LAST = 1
 NOTHING: Mapping[str, str] = {}
 COMMAND_TIMEOUT_S = 60
+KEYS = {
+    "API_KEY": ("default",),
+    "ARBITER_API_KEY": ("default", "arbiter"),
+    "OTHER_API_KEY": ("default", "arbiter"),
+    "WITHDRAW_API_KEY": ("default", "withdraw"),
+    "APPROVE_API_KEY": ("default", "approve"),
+}
+"""The development keys and their scopes; the other one is of the second tenant."""
 FUEL_PER_HOUR_SUN = str(10**12)
 """All that the faucet gives the fuel wallet: here TRX costs nothing."""
 
@@ -62,7 +70,7 @@ class Stack:
                 ROOT / "services" / service / "migrations",
                 self.postgres.url(database(service)),
             )
-        if "keys" not in self.secrets:
+        if self.secrets.get("keys", {}).keys() != KEYS.keys():
             tell("creating two tenants and their API keys")
             await self._create_keys()
         if "wallets" not in self.secrets:
@@ -181,13 +189,10 @@ class Stack:
         """Create two tenants and their keys; a key can't be shown twice, so it is kept."""
         first = (await self._command("accounts", "create-tenant", "--name", "development")).strip()
         other = (await self._command("accounts", "create-tenant", "--name", "other")).strip()
-        keys = {}
-        for variable, tenant, scopes in (
-            ("API_KEY", first, ["default"]),
-            ("ARBITER_API_KEY", first, ["default", "arbiter"]),
-            ("OTHER_API_KEY", other, ["default", "arbiter"]),
-        ):
-            flags = [part for scope in scopes for part in ("--scope", scope)]
+        keys = self.secrets.get("keys", {})
+        for variable in KEYS.keys() - keys.keys():
+            flags = [part for scope in KEYS[variable] for part in ("--scope", scope)]
+            tenant = other if variable == "OTHER_API_KEY" else first
             printed = await self._command("accounts", "create-key", "--tenant", tenant, *flags)
             keys[variable] = json.loads(printed)["key"]
         self.secrets["keys"] = keys
@@ -201,7 +206,7 @@ class Stack:
         async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
             for address, money in (
                 (made["fuel_wallet"], {"trx": "1000000"}),
-                (made["main_wallet"], {"trx": "100", "usdt": "1"}),
+                (made["main_wallet"], {"trx": "100000", "usdt": "1"}),
             ):
                 (await client.post(url, json={"address": address, **money})).raise_for_status()
         self.secrets["wallets"] = {name: made[name] for name in ("main_wallet", "fuel_wallet")}

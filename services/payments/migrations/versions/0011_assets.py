@@ -37,6 +37,8 @@ CREATE TABLE withdrawal (
         'requested', 'awaiting_approval', 'queued', 'sent', 'paying', 'returning',
         'success', 'failed', 'rejected', 'cancelled')),
     reason text,
+    ends_as text CHECK (ends_as IN ('failed', 'cancelled')),
+    request_key text,
     needs_approval boolean NOT NULL,
     requested_by bigint NOT NULL,
     approved_by bigint,
@@ -46,7 +48,9 @@ CREATE TABLE withdrawal (
     due_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    CHECK (approved_by IS DISTINCT FROM requested_by)
+    UNIQUE (tenant_id, request_key),
+    CHECK (approved_by <> requested_by),
+    CHECK (status <> 'returning' OR ends_as IS NOT NULL)
 );
 CREATE INDEX withdrawal_due ON withdrawal (due_at)
     WHERE status IN ('requested', 'queued', 'sent', 'paying', 'returning');
@@ -85,7 +89,7 @@ ALTER TABLE outgoing ADD CHECK (
     CASE purpose WHEN 'payout' THEN withdrawal_id IS NOT NULL AND sweep_id IS NULL
                  WHEN 'stake' THEN withdrawal_id IS NULL AND sweep_id IS NULL
                  ELSE sweep_id IS NOT NULL AND withdrawal_id IS NULL END);
-CREATE UNIQUE INDEX outgoing_payout_in_flight ON outgoing (withdrawal_id) WHERE state IN ('sent', 'succeeded');
+CREATE UNIQUE INDEX outgoing_payout_in_flight ON outgoing (withdrawal_id) WHERE state = 'sent';
 CREATE INDEX outgoing_by_payer ON outgoing (network, payer) WHERE fee_sun > 0;
 CREATE INDEX outgoing_by_sweep ON outgoing (sweep_id);
 CREATE INDEX outgoing_by_withdrawal ON outgoing (withdrawal_id);

@@ -32,7 +32,7 @@ from payments.adapters.remote_signer import RemoteSigner
 from payments.adapters.signer import Bounds, LocalSigner
 from payments.adapters.tron_gateway import TronGateway
 from payments.adapters.tron_node import TronNode
-from payments.api import internal, public, signing
+from payments.api import internal, public, signing, withdrawals
 from payments.consumers.events import consumers, followed, handlers
 from payments.domain.intents import NATIVE
 from payments.domain.limits import Limits
@@ -41,7 +41,7 @@ from payments.domain.ports import Gateway
 from payments.jobs.timers import timers
 from payments.settings import PaymentsCommandSettings, PaymentsSettings, SeedCommandSettings, SignerSettings
 from payments.use_cases.check_invariants import check_invariants
-from payments.use_cases.context import Payments, Policy
+from payments.use_cases.context import Payments, Policy, WithdrawalLimits
 from payments.use_cases.manage_seed import NO_SEED, read_root, read_seed
 from payments.use_cases.sign_intent import Signing
 
@@ -56,6 +56,7 @@ def build_app(ready: dict[str, Check], *, routed: bool = True) -> FastAPI:
     """Return the application, its state still empty; a worker's has the health endpoints alone."""
     app = create_app("Garant payments", DESCRIPTION, ready)
     if routed:
+        app.include_router(withdrawals.routes)
         app.include_router(public.routes)
         app.include_router(internal.routes)
         app.include_router(outbox_routes("accounts"))
@@ -80,7 +81,26 @@ def _policy(settings: PaymentsSettings, currencies: Currencies, gateways: Collec
             thresholds[code] = currency.to_units(least)
         except AmountError as error:
             raise _refuse(f"the setting SWEEP_THRESHOLDS is not valid: {code}: {error}") from error
-    return Policy(timedelta(seconds=settings.payment_lifetime_s), thresholds, settings.sweep_fee_cap_sun)
+    return Policy(
+        payment_lifetime=timedelta(seconds=settings.payment_lifetime_s),
+        sweep_thresholds=thresholds,
+        sweep_fee_cap_sun=settings.sweep_fee_cap_sun,
+        withdrawals=_withdrawal_limits(settings, currencies),
+    )
+
+
+def _withdrawal_limits(settings: PaymentsSettings, currencies: Currencies) -> dict[str, WithdrawalLimits]:
+    found = {}
+    for code, limit in settings.withdrawal_limits.items():
+        currency = currencies.get(code)
+        if currency is None:
+            raise _refuse(f"the setting CURRENCIES must name {code}, which WITHDRAWAL_LIMITS limits")
+        try:
+            above = None if limit.approval_above is None else currency.to_units(limit.approval_above)
+            found[code] = WithdrawalLimits(currency.to_units(limit.most), currency.to_units(limit.per_day), above)
+        except AmountError as error:
+            raise _refuse(f"the setting WITHDRAWAL_LIMITS is not valid: {code}: {error}") from error
+    return found
 
 
 async def _root(database: Database) -> WalletRoot:

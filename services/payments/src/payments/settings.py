@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from common.money import Amount
 from common.settings import (
@@ -32,6 +32,16 @@ def _tron_address(value: str) -> str:
 TronAddress = Annotated[str, AfterValidator(_tron_address)]
 
 
+class WithdrawalLimit(BaseModel):
+    """What one API key may withdraw: at once, within 24 hours, and without another key's approval."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    most: Amount
+    per_day: Amount
+    approval_above: Amount | None = None
+
+
 class PaymentsSettings(ServiceSettings):
     """What payments is told beside the settings of every service."""
 
@@ -54,7 +64,12 @@ class PaymentsSettings(ServiceSettings):
     sweep_thresholds: Mapping[str, Amount] = {"USDT": Decimal(1), "TRX": Decimal(10)}
     """JSON: by currency, in whole units: less stays in the wallet as dust."""
     sweep_fee_cap_sun: int = Field(default=30_000_000, ge=1)
-    """The most that one sweep may burn."""
+    """The most that one sweep may cost, and one payout burn."""
+    withdrawal_limits: Mapping[str, WithdrawalLimit] = {
+        "USDT": WithdrawalLimit(most=Decimal(10_000), per_day=Decimal(50_000)),
+        "TRX": WithdrawalLimit(most=Decimal(20_000), per_day=Decimal(100_000)),
+    }
+    """JSON: by currency, in whole units; above `approval_above` another key has to approve."""
 
 
 class SignerSettings(ProcessSettings):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from common.ids import MAX_ID
 from common.money import Amount, Currency
 from common.web import Body
-from payments.domain.model import Payment
+from payments.domain.model import Payment, Withdrawal, WithdrawalStatus
 from payments.domain.ports import Gateway
 
 
@@ -71,3 +71,64 @@ class PaymentOut(BaseModel):
             expires_at=payment.expires_at,
             gateway_data=GatewayData.model_validate(gateway.data(payment.address)),
         )
+
+
+class WithdrawalIn(Body):
+    """Money of a user to send to an address."""
+
+    gateway_id: Annotated[str, StringConstraints(max_length=40)] = Field(examples=["tron_usdt"])
+    user_id: Annotated[int, Field(ge=1, le=MAX_ID)]
+    amount: Amount
+    currency: Annotated[str, StringConstraints(max_length=12)] = Field(examples=["USDT"])
+    address: Annotated[str, StringConstraints(max_length=100)] = Field(
+        examples=["TB8hS63CKx92bKwaHkoUChNxoazzS3SFYs"]
+    )
+
+
+_SHOWN = {WithdrawalStatus.PAYING: WithdrawalStatus.SENT, WithdrawalStatus.RETURNING: WithdrawalStatus.SENT}
+"""Steps that wait for the ledger alone."""
+
+
+class WithdrawalOut(BaseModel):
+    """A withdrawal."""
+
+    withdrawal_id: int
+    status: str = Field(
+        examples=["queued"],
+        description="requested, awaiting_approval, queued, sent; at its end success, failed, rejected, cancelled",
+    )
+    reason: str | None = Field(description="why it failed, was rejected or cancelled")
+    waits_for: str | None = Field(description="what went wrong last; it is tried again")
+    gateway_id: str
+    user_id: int
+    amount: str = Field(examples=["12.500000"])
+    currency: str = Field(examples=["USDT"])
+    address: str
+    txid: str | None = Field(description="the transaction that was signed last")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, withdrawal: Withdrawal, currency: Currency) -> "WithdrawalOut":
+        """Show a withdrawal."""
+        return cls(
+            withdrawal_id=withdrawal.id,
+            status=_SHOWN.get(withdrawal.status, withdrawal.status).value,
+            reason=withdrawal.reason,
+            waits_for=withdrawal.last_error,
+            gateway_id=withdrawal.gateway_id,
+            user_id=withdrawal.user_id,
+            amount=currency.to_text(withdrawal.amount),
+            currency=withdrawal.currency,
+            address=withdrawal.address,
+            txid=withdrawal.txid,
+            created_at=withdrawal.created_at,
+            updated_at=withdrawal.updated_at,
+        )
+
+
+class WithdrawalPage(BaseModel):
+    """A page of withdrawals, newest first."""
+
+    withdrawals: list[WithdrawalOut]
+    next: int | None = Field(description="the `before` of the next page; null on the last")

@@ -63,6 +63,9 @@ _UNTOLD = sa.text(
         SELECT 'transfer:' || t.network || ':' || t.txid || ':' || t.log_index, 1 FROM transfer t
          WHERE t.class = 'deposit' AND t.block_time >= :since
         UNION ALL
+        SELECT 'withdrawal:' || w.id, v.version FROM withdrawal w, generate_series(1, w.version) AS v (version)
+         WHERE w.created_at >= :since
+        UNION ALL
         SELECT 'sweep:' || s.id, 1 FROM sweep s WHERE s.step = 'swept' AND s.updated_at >= :since
       ) AS f (aggregate, version)
      WHERE NOT EXISTS (SELECT FROM outbox o WHERE o.envelope->>'aggregate' = f.aggregate

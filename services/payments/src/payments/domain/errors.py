@@ -5,6 +5,11 @@ ServiceError (common.errors)
 ├── UserNotFound        404   no such user in this tenant
 ├── AddressNotFound     404   no address of ours without an owner
 ├── InvalidPayment      422   the gateway, the currency or the amount can't be
+├── WithdrawalNotFound  404   no such withdrawal in this tenant
+├── InvalidWithdrawal   422   the gateway, the currency, the amount or the address can't be
+├── InsufficientFunds   409   the user's balance is smaller than the amount
+├── WithdrawalLimit     409   the key's limit of a day would be passed
+├── IllegalDecision     409   the withdrawal's status, or the key, does not allow it
 ├── SignerRefused       422   an intent that the signer must not sign
 │   └── LimitReached    409   a limit of the signer would be passed; the text names its setting
 ├── SeedRefused         409   the seed, its words or its key file are not what they must be
@@ -38,6 +43,36 @@ class InvalidPayment(InvalidInput):
     """The gateway, the currency or the amount can't be."""
 
     code = "invalid_payment"
+
+
+class WithdrawalNotFound(NotFound):
+    """No such withdrawal in this tenant."""
+
+    code = "withdrawal_not_found"
+
+
+class InvalidWithdrawal(InvalidInput):
+    """The gateway, the currency, the amount or the address can't be."""
+
+    code = "invalid_withdrawal"
+
+
+class InsufficientFunds(Conflict):
+    """The user's balance is smaller than the amount."""
+
+    code = "insufficient_funds"
+
+
+class WithdrawalLimit(Conflict):
+    """The key's limit of a day would be passed."""
+
+    code = "withdrawal_limit"
+
+
+class IllegalDecision(Conflict):
+    """The withdrawal's status does not allow it, or the key that asked for it may not approve it."""
+
+    code = "illegal_decision"
 
 
 class SignerRefused(InvalidInput):

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from common.events import Event
-from payments.domain.model import Deposit, Payment, PaymentStatus, Sweep
+from payments.domain.model import Deposit, Payment, PaymentStatus, Sweep, Withdrawal, WithdrawalStatus
 
 _TYPES = {
     PaymentStatus.WAITING: "payment.created",
@@ -53,6 +53,39 @@ def received(deposit: Deposit, at: datetime) -> Event:
             "block_height": deposit.height,
             "address": deposit.address,
             "arrival": deposit.arrival,
+        },
+    )
+
+
+_WITHDRAWAL_TYPES = {
+    WithdrawalStatus.REQUESTED: "withdrawal.requested",
+    WithdrawalStatus.SENT: "withdrawal.sent",
+    WithdrawalStatus.SUCCESS: "withdrawal.succeeded",
+    WithdrawalStatus.FAILED: "withdrawal.failed",
+    WithdrawalStatus.REJECTED: "withdrawal.failed",
+    WithdrawalStatus.CANCELLED: "withdrawal.failed",
+}
+"""The statuses that are told; the others are steps on the way to them."""
+
+
+def withdrawal_reached(withdrawal: Withdrawal) -> Event:
+    """A withdrawal was requested, sent, or came to its end."""
+    return Event(
+        type=_WITHDRAWAL_TYPES[withdrawal.status],
+        aggregate=f"withdrawal:{withdrawal.id}",
+        aggregate_version=withdrawal.version,
+        tenant_id=withdrawal.tenant_id,
+        occurred_at=withdrawal.updated_at,
+        data={
+            "withdrawal_id": withdrawal.id,
+            "user_id": withdrawal.user_id,
+            "gateway_id": withdrawal.gateway_id,
+            "currency": withdrawal.currency,
+            "amount_units": str(withdrawal.amount),
+            "address": withdrawal.address,
+            "status": withdrawal.status.value,
+            "reason": withdrawal.reason,
+            "txid": withdrawal.txid,
         },
     )
 

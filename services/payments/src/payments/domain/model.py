@@ -244,6 +244,65 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
+class Booking:
+    """What the ledger has to know of the chain besides deposits."""
+
+    key: str
+    kind: str
+    tenant_id: int
+    currency: str
+    giver: str
+    taker: str
+    amount: int
+
+
+class WithdrawalStatus(StrEnum):
+    """Where a withdrawal stands. `paying` and `returning` wait for the ledger alone."""
+
+    REQUESTED = "requested"
+    AWAITING_APPROVAL = "awaiting_approval"
+    QUEUED = "queued"
+    SENT = "sent"
+    PAYING = "paying"
+    RETURNING = "returning"
+    SUCCESS = "success"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """Money of a user that leaves for an address of their own."""
+
+    id: int
+    tenant_id: int
+    user_id: int
+    gateway_id: str
+    currency: str
+    amount: int
+    address: str
+    status: WithdrawalStatus
+    reason: str | None
+    ends_as: WithdrawalStatus | None
+    needs_approval: bool
+    requested_by: int
+    approved_by: int | None
+    version: int
+    tries: int
+    last_error: str | None
+    txid: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    def booking(self, step: str, giver: str, taker: str) -> Booking:
+        """Return what the ledger has to move at a step, under the step's own key."""
+        kind = {"hold": "payout_hold", "payout": "payout", "return": "payout_return"}[step]
+        key = f"withdrawal:{self.id}:{step}"
+        return Booking(key, kind, self.tenant_id, self.currency, giver, taker, self.amount)
+
+
+@dataclass(frozen=True, slots=True)
 class Purpose:
     """What a transaction of ours is for: a step of a sweep, a payout, or a stake that belongs to neither."""
 
@@ -315,19 +374,6 @@ class Facts:
     def fee_limit(self) -> int:
         """The most that the contract may use, burned and staked energy together."""
         return self.energy * self.prices.energy
-
-
-@dataclass(frozen=True, slots=True)
-class Booking:
-    """What the ledger has to know of the chain besides deposits."""
-
-    key: str
-    kind: str
-    tenant_id: int
-    currency: str
-    giver: str
-    taker: str
-    amount: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,12 @@ from datetime import timedelta
 
 from common.runner import every
 from payments.domain.ports import Gateway
+from payments.use_cases.advance_withdrawals import advance_withdrawals
 from payments.use_cases.check_payments import check_payments
 from payments.use_cases.context import Payments
 from payments.use_cases.scan_chain import MOST_BLOCKS, scan_chain
+
+PAY_OUT_EVERY_S = 1.0
 
 
 def timers(parts: Payments, scan_every_s: float, check_every_s: float) -> list[Callable[[], Awaitable[None]]]:
@@ -23,8 +26,12 @@ def timers(parts: Payments, scan_every_s: float, check_every_s: float) -> list[C
     async def check() -> None:
         await check_payments(parts, timedelta(seconds=check_every_s))
 
+    async def pay_out() -> None:
+        await advance_withdrawals(parts)
+
     by_network = {gateway.info.network: gateway for gateway in parts.gateways.values()}
     return [
         *(scanner(gateway) for gateway in by_network.values()),
         lambda: every(check_every_s, "check_payments", check),
+        lambda: every(PAY_OUT_EVERY_S, "advance_withdrawals", pay_out),
     ]

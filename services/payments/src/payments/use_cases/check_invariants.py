@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from common.gaps import Followed, compare
-from payments.db import bookings, books, chain
+from payments.db import bookings, books, chain, withdrawals
 from payments.db.books import WalletBook
 from payments.domain.errors import NodeUnavailable
 from payments.domain.model import Stored
@@ -46,6 +46,7 @@ async def check_invariants(parts: Payments, followed: Sequence[Followed] = ()) -
         late = await chain.not_applied(connection, now - LATE, NAMED)
         found["deposit_not_applied"] = [deposit.key for deposit in late]
         unbooked = await bookings.not_applied(connection, now - LATE, NAMED)
+        found["withdrawal_late"] = await withdrawals.late(connection, now - LATE, NAMED)
         found["booking_not_applied"] = [booking.key for booking in unbooked]
         found["change_not_told"] = await books.untold(connection, now - TOLD_WITHIN, NAMED)
         totals = await chain.totals(connection)

@@ -12,6 +12,15 @@ from payments.domain.ports import Accounts, Gateway, Signer
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawalLimits:
+    """What may be withdrawn in a currency, in smallest units: at once, per key and day, and without approval."""
+
+    most: int
+    per_day: int
+    approval_above: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What the operator decides."""
 
@@ -19,7 +28,9 @@ class Policy:
     sweep_thresholds: Mapping[str, int]
     """By currency, in smallest units: less stays in the wallet as dust."""
     sweep_fee_cap_sun: int
-    """The most that one sweep may cost."""
+    """The most that one sweep may cost, and what one payout may burn."""
+    withdrawals: Mapping[str, WithdrawalLimits]
+    """By currency; what is not named is not paid out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""Read payments."""
+"""Read payments and withdrawals."""
 
 from common.db import Database
-from payments.db import payments
-from payments.domain.errors import PaymentNotFound
-from payments.domain.model import Payment
+from payments.db import payments, withdrawals
+from payments.domain.errors import PaymentNotFound, WithdrawalNotFound
+from payments.domain.model import Payment, Withdrawal
 
 
 async def read_payment(database: Database, tenant_id: int, payment_id: int) -> Payment:
@@ -17,3 +17,24 @@ async def read_payment(database: Database, tenant_id: int, payment_id: int) -> P
     if payment is None:
         raise PaymentNotFound(f"there is no payment {payment_id}")
     return payment
+
+
+async def read_withdrawal(database: Database, tenant_id: int, withdrawal_id: int) -> Withdrawal:
+    """Return a withdrawal of the tenant.
+
+    Raises:
+        WithdrawalNotFound: when there is none.
+    """
+    async with database.transaction() as connection:
+        found = await withdrawals.read(connection, tenant_id, withdrawal_id)
+    if found is None:
+        raise WithdrawalNotFound(f"there is no withdrawal {withdrawal_id}")
+    return found
+
+
+async def list_withdrawals(
+    database: Database, tenant_id: int, before: int, only: tuple[int | None, str | None], limit: int
+) -> list[Withdrawal]:
+    """Return a page of a tenant's withdrawals below an id, newest first; `only` of a user, or in a status."""
+    async with database.transaction() as connection:
+        return await withdrawals.page(connection, tenant_id, before, only, limit)

@@ -1,0 +1,265 @@
+"""Take withdrawals to their ends, step by step.
+
+    requested ──► (awaiting_approval) ──► queued ──► sent ──► paying ──► success
+        │ no money         │ cancelled      │          │ failed on the chain
+        └──► rejected      └────────────────┴──────────┴──► returning ──► failed, cancelled
+
+The money is held in the ledger first. What is signed is stored before it is sent, the same bytes are sent again,
+and another transaction is signed only when the last is provably dead. Several are out at once: none waits for
+another.
+"""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+from common import outbox
+from common.crash import crash_point
+from common.db import Connection
+from common.errors import Unavailable
+from common.logging import get_logger, report
+from payments.db import bookings, outgoing, withdrawals
+from payments.domain import events
+from payments.domain.intents import NATIVE, Payout
+from payments.domain.model import Facts, Outgoing, Purpose, Signed, TxState, Withdrawal, WithdrawalStatus
+from payments.domain.ports import Gateway
+from payments.use_cases.context import Payments
+from payments.use_cases.send_transaction import send, send_again
+
+log = get_logger()
+
+LEASE = timedelta(seconds=30)
+AT_ONCE = 20
+MOST_BATCHES = 100
+BACKOFF_S = (1, 2, 5, 15, 60)
+LOOK_AGAIN = timedelta(seconds=2)
+"""While a transaction is out; the scanner records its end."""
+NATIVE_RESERVE_SUN = 2_000_000
+"""What a payout of TRX may cost beside the amount: activating the recipient is 1.1 TRX."""
+
+TOLD = (
+    WithdrawalStatus.SENT,
+    WithdrawalStatus.SUCCESS,
+    WithdrawalStatus.FAILED,
+    WithdrawalStatus.REJECTED,
+    WithdrawalStatus.CANCELLED,
+)
+
+
+class NotYet(Exception):
+    """Something is missing that may come; the withdrawal waits."""
+
+
+class Overtaken(Exception):
+    """Another process has taken the step."""
+
+
+class LedgerRefused(Exception):
+    """The ledger refused what it must not refuse: a person has to look."""
+
+
+async def advance_withdrawals(parts: Payments) -> int:
+    """Take each due withdrawal one step further; return how many were looked at."""
+    looked = 0
+    for _ in range(MOST_BATCHES):
+        async with parts.database.transaction() as connection:
+            due = await withdrawals.claim_due(connection, parts.clock.now(), LEASE, AT_ONCE)
+        await asyncio.gather(*(_take_step(parts, found) for found in due))
+        looked += len(due)
+        if len(due) < AT_ONCE:
+            break
+    return looked
+
+
+async def _take_step(parts: Payments, found: Withdrawal) -> None:
+    error: str | None = None
+    pause = LOOK_AGAIN
+    try:
+        after = await _advance(parts, found)
+        if after.status is not found.status:
+            pause = timedelta()
+    except Overtaken as overtaken:
+        log.info("withdrawal.overtaken", withdrawal_id=found.id, why=str(overtaken))
+        return
+    except Exception as failure:  # it stays as it was and is tried again, and the others go on
+        error = f"{type(failure).__name__}: {failure}"[:500]
+        log.error("withdrawal.step_failed", withdrawal_id=found.id, status=found.status.value, error=error)
+        if not isinstance(failure, (NotYet, Unavailable)):
+            report(failure)
+        pause = timedelta(seconds=BACKOFF_S[min(found.tries, len(BACKOFF_S) - 1)])
+    async with parts.database.transaction() as connection:
+        await withdrawals.postpone(connection, found.id, parts.clock.now() + pause, error)
+
+
+async def _advance(parts: Payments, found: Withdrawal) -> Withdrawal:
+    match found.status:
+        case WithdrawalStatus.REQUESTED:
+            return await hold(parts, found)
+        case WithdrawalStatus.QUEUED:
+            return await _pay_out(parts, found)
+        case WithdrawalStatus.SENT:
+            return await _follow(parts, found)
+        case WithdrawalStatus.PAYING:
+            return await _close(parts, found, "payout", WithdrawalStatus.SUCCESS)
+        case WithdrawalStatus.RETURNING:
+            assert found.ends_as is not None, "the table says so"
+            return await _close(parts, found, "return", found.ends_as)
+        case _:
+            return found
+
+
+async def hold(parts: Payments, found: Withdrawal) -> Withdrawal:
+    """Hold the money in the ledger; return the withdrawal as it is then.
+
+    Raises:
+        Unavailable: when the ledger does not answer; the same again finds out.
+        LedgerRefused: when it refuses for another reason than the balance.
+    """
+    hold_it = found.booking("hold", f"user:{found.user_id}", f"withdrawal:{found.id}")
+    ((outcome, reason),) = await parts.accounts.book([hold_it])
+    crash_point("withdrawal.held")
+    if outcome == "applied":
+        waits = found.needs_approval and found.approved_by is None
+        status = WithdrawalStatus.AWAITING_APPROVAL if waits else WithdrawalStatus.QUEUED
+        return await _move(parts, found, status)
+    if outcome == "rejected" and reason == "insufficient_funds":
+        return await _move(parts, found, WithdrawalStatus.REJECTED, "insufficient_funds")
+    raise LedgerRefused(f"{hold_it.key}: {outcome} ({reason})")
+
+
+async def _move(
+    parts: Payments,
+    found: Withdrawal,
+    status: WithdrawalStatus,
+    reason: str | None = None,
+    ends_as: WithdrawalStatus | None = None,
+) -> Withdrawal:
+    """Move a withdrawal on, unless another process did; tell what is told."""
+    async with parts.database.transaction() as connection:
+        current = await withdrawals.lock(connection, found.id)
+        if current.status is not found.status:
+            return current
+        moved = await _save(connection, parts, current, status, reason, ends_as)
+    parts.told()
+    return moved
+
+
+async def _save(
+    connection: Connection,
+    parts: Payments,
+    current: Withdrawal,
+    status: WithdrawalStatus,
+    reason: str | None = None,
+    ends_as: WithdrawalStatus | None = None,
+) -> Withdrawal:
+    moved = replace(
+        current,
+        status=status,
+        reason=reason or current.reason,
+        ends_as=ends_as or current.ends_as,
+        version=current.version + (status in TOLD),
+        updated_at=parts.clock.now(),
+    )
+    await withdrawals.save(connection, moved)
+    if status in TOLD:
+        await outbox.append(connection, [events.withdrawal_reached(moved)])
+    log.info("withdrawal.moved", withdrawal_id=moved.id, status=status.value, reason=moved.reason)
+    return moved
+
+
+async def _pay_out(parts: Payments, found: Withdrawal) -> Withdrawal:
+    """Sign and send, once the main wallet can pay; also what is signed anew because its transaction died."""
+    gateway = parts.gateways[found.gateway_id]
+    facts = await _check_wallet(parts, gateway, found)
+    main = gateway.main_address
+    intent = Payout(found.id, gateway.asset, found.address, found.amount, facts.fee_limit)
+
+    async def note(connection: Connection, signed: Signed) -> None:
+        current = await withdrawals.lock(connection, found.id)
+        newest = await outgoing.last_of_withdrawal(connection, found.id)
+        alive = newest is not None and newest.state is not TxState.DEAD
+        if current.status is not found.status or alive:
+            raise Overtaken(f"withdrawal {found.id} is {current.status.value} already")
+        if current.status is WithdrawalStatus.QUEUED:
+            told = replace(current, txid=signed.txid)
+            await _save(connection, parts, told, WithdrawalStatus.SENT)
+
+    await send(parts, gateway, Purpose("payout", main, withdrawal_id=found.id), intent, note)
+    parts.told()
+    return replace(found, status=WithdrawalStatus.SENT)
+
+
+async def _check_wallet(parts: Payments, gateway: Gateway, found: Withdrawal) -> Facts:
+    """Return what the payout needs, when the main wallet has it beside all that is out already.
+
+    Raises:
+        NotYet: when it has not.
+        ContractRefuses: when the contract would refuse the transfer.
+    """
+    main = gateway.main_address
+    held = await gateway.chain.balance(gateway.asset, main)
+    async with parts.database.transaction() as connection:
+        out, count = await withdrawals.in_flight(connection, gateway.info.id, found.id)
+    if held < found.amount + out:
+        raise NotYet(
+            f"the main wallet {main} holds {held} units, {out} of them promised, and {found.amount} are due"
+        )
+    facts = await gateway.chain.facts(gateway.asset, (main, found.address, found.amount), main)
+    missing = max(0, facts.energy - facts.energy_at_hand // (count + 1))
+    burned = missing * facts.prices.energy + (0 if facts.has_bandwidth else facts.size * facts.prices.byte)
+    if burned > parts.policy.sweep_fee_cap_sun:
+        raise NotYet(f"the payout would burn {burned} sun, more than SWEEP_FEE_CAP_SUN")
+    moved = found.amount + NATIVE_RESERVE_SUN if gateway.asset == NATIVE else 0
+    if facts.sun < moved + burned * (count + 1):
+        raise NotYet(f"the main wallet {main} has {facts.sun} sun; {moved + burned * (count + 1)} are needed")
+    return facts
+
+
+async def _follow(parts: Payments, found: Withdrawal) -> Withdrawal:
+    """Look what became of the transaction."""
+    gateway = parts.gateways[found.gateway_id]
+    async with parts.database.transaction() as connection:
+        last = await outgoing.last_of_withdrawal(connection, found.id)
+    assert last is not None, "what was sent is stored"
+    match last.state:
+        case TxState.SENT:
+            dead = await send_again(parts, gateway, last)
+            return await _pay_out(parts, found) if dead else found
+        case TxState.DEAD:
+            return await _pay_out(parts, found)
+        case TxState.SUCCEEDED:
+            return await _succeed(parts, found, last)
+        case TxState.FAILED:
+            reason = f"the transaction {last.txid} failed on the chain"
+            return await _move(parts, found, WithdrawalStatus.RETURNING, reason, WithdrawalStatus.FAILED)
+
+
+async def _succeed(parts: Payments, found: Withdrawal, last: Outgoing) -> Withdrawal:
+    async with parts.database.transaction() as connection:
+        current = await withdrawals.lock(connection, found.id)
+        if current.status is not WithdrawalStatus.SENT:
+            return current
+        outside = f"external:{found.gateway_id}"
+        payout = found.booking("payout", f"withdrawal:{found.id}", outside)
+        await bookings.insert(connection, payout, parts.clock.now())
+        moved = await _save(connection, parts, current, WithdrawalStatus.PAYING)
+    log.info("withdrawal.paid", withdrawal_id=found.id, txid=last.txid)
+    return moved
+
+
+async def _close(parts: Payments, found: Withdrawal, step: str, end: WithdrawalStatus) -> Withdrawal:
+    """Empty the withdrawal's account in the ledger, and be at the end."""
+    taker = f"external:{found.gateway_id}" if step == "payout" else f"user:{found.user_id}"
+    booking = found.booking(step, f"withdrawal:{found.id}", taker)
+    ((outcome, reason),) = await parts.accounts.book([booking])
+    crash_point("withdrawal.closed")
+    if outcome != "applied":
+        raise LedgerRefused(f"{booking.key}: {outcome} ({reason})")
+    async with parts.database.transaction() as connection:
+        current = await withdrawals.lock(connection, found.id)
+        if current.status is not found.status:
+            return current
+        await bookings.applied(connection, [booking.key], parts.clock.now())
+        moved = await _save(connection, parts, current, end)
+    parts.told()
+    return moved
