@@ -487,7 +487,8 @@ async def test_with_the_ledger_away_it_waits_and_goes_on(paying_house: House, tr
 
     app = house.payments
     assert app is not None
-    app.state.parts = replace(parts_of(house), accounts=Away())
+    away: Any = Away()
+    app.state.parts = replace(parts_of(house), accounts=away)
     answer = await ask(house, alice, "10", to, once="away")
     app.state.parts = parts_of(house)
     await settle(house, node)
