@@ -16,7 +16,7 @@ BURNED = "burned"
 NEVER_TOLD = datetime(1970, 1, 1, tzinfo=UTC)
 """When what was carried forward happened: long before any event that we keep."""
 
-_COUNTERS = ("wallet_index", "payment_id_seq")
+_COUNTERS = ("wallet_index", "payment_id_seq", "withdrawal_id_seq")
 """Numbers that must not be given out twice."""
 
 _WALLET = sa.text(

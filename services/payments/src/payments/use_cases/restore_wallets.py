@@ -123,7 +123,7 @@ async def _restore_deposits(parts: Payments, indexes: Indexes, gap: int, found: 
             await restore.skip_to(connection, gap)
     after, looked = 0, 0
     while page := await parts.accounts.credited(after):
-        await _restore_bookings(parts, [c for c in page if c.kind != "deposit"])
+        await _restore_bookings(parts, [c for c in page if c.kind != "deposit"], gap)
         async with parts.database.transaction() as connection:
             stored = await books.stored(connection, [credited.key for credited in page])
         missing = [c for c in page if c.kind == "deposit" and c.key not in stored]
@@ -135,9 +135,12 @@ async def _restore_deposits(parts: Payments, indexes: Indexes, gap: int, found: 
         tell(f"{looked} deposits of the ledger looked at")
 
 
-async def _restore_bookings(parts: Payments, some: Sequence[Credited]) -> None:
-    """Store what the ledger has from outside besides deposits."""
+async def _restore_bookings(parts: Payments, some: Sequence[Credited], gap: int) -> None:
+    """Store what the ledger has from outside besides deposits; no withdrawal gets a number that one had."""
+    paid = [int(one.key.split(":")[1]) for one in some if one.kind == "payout"]
     async with parts.database.transaction() as connection:
+        if paid:
+            await restore.skip_to(connection, max(paid) + gap + 1)
         for one in some:
             outside = f"external:{one.gateway_id}"
             giver, taker = (outside, one.owner) if one.kind == "funding" else (one.owner, outside)
