@@ -36,6 +36,8 @@ from deals.adapters.tokens import Ed25519Signer
 from deals.use_cases.fund_waiting_deals import fund_waiting_deals, request_funding
 from deals.use_cases.settle_commands import Money
 from payments.adapters.accounts import HttpAccounts as PaymentsAccounts
+from payments.adapters.node import NodeAddress, NodeLimits
+from payments.adapters.node_pool import NodePool
 from payments.use_cases.context import Payments, Policy, WithdrawalLimits
 from payments.use_cases.record_applied import record_applied
 from support.servers import Databases
@@ -48,6 +50,8 @@ WITHDRAWALS = {
     "USDT": WithdrawalLimits(1_000 * USDT, 5_000 * USDT, 500 * USDT),
     "TRX": WithdrawalLimits(1_000 * TRX, 5_000 * TRX),
 }
+QUICK_NODES = NodeLimits(calls_per_s=10_000, first_pause_s=0.05, longest_pause_s=0.4, longest_outage_pause_s=0.2)
+"""Nodes of a test are asked again at once."""
 GATEWAYS = ("tron_usdt", "tron_trx")
 
 
@@ -207,13 +211,14 @@ def nothing() -> None:
 
 
 async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> None:
-    """Put payments into the house, with a new seed, on a node."""
+    """Put payments into the house, with a new seed, on nodes whose URLs are separated by commas."""
     database = Database(house.databases.url("payments"), "payments-test", 10)
     stack.push_async_callback(database.close)
     client = InternalClient("http://accounts", CALLERS["payments"], transport=httpx.ASGITransport(house.accounts))
     stack.push_async_callback(client.close)
     house.signing = await open_signer(house.databases, stack)
-    gateways, node = payments.main.build_gateways(node_url, house.signing.stored.root, GATEWAYS)
+    pool = NodePool([NodeAddress(url) for url in node_url.split(",")], QUICK_NODES)
+    gateways, node = payments.main.build_gateways(pool, house.signing.stored.root, GATEWAYS)
     stack.push_async_callback(node.close)
     house.parts = Payments(
         database=database,

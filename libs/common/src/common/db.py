@@ -85,6 +85,12 @@ class Connection:
     def __init__(self, driver: "asyncpg.pool.PoolConnectionProxy[Row]") -> None:
         self._driver = driver
 
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo what happens inside, and nothing else, when it ends with an error."""
+        async with self._driver.transaction():
+            yield
+
     async def execute(self, statement: sa.TextClause, values: Values = _NONE) -> list[Row]:
         """Execute and return all rows."""
         text, names = _compiled(statement)

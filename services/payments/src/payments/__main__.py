@@ -16,6 +16,7 @@ from payments.adapters.keys import new_seed, read_key
 from payments.main import MIGRATIONS, command_database, command_parts, run, run_signer, seed_command
 from payments.use_cases import manage_seed
 from payments.use_cases.assign_wallet import assign_wallet
+from payments.use_cases.replay_quarantined import replay_quarantined
 from payments.use_cases.restore_wallets import GAP, restore_wallets
 
 SERVING = {
@@ -51,6 +52,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     for name, kind in (("--address", str), ("--tenant", int), ("--user", int), ("--gateway", str)):
         assign.add_argument(name, type=kind, required=True)
+    replay = commands.add_parser(
+        "replay-quarantined", help="try again what the scanner set aside, once the code or a node is mended"
+    )
+    replay.add_argument("--txid", help="this transaction alone")
     dead_letter_commands.add_commands(commands)
     return parser.parse_args(arguments)
 
@@ -120,6 +125,11 @@ async def command(options: argparse.Namespace) -> int:
             return 0
         if options.command in ("restore-wallets", "assign-wallet"):
             return await wallets(options)
+        if options.command == "replay-quarantined":
+            async with command_parts() as parts:
+                async for line in replay_quarantined(parts, options.txid):
+                    print(line)
+            return 0
         database = command_database()
         try:
             print(*await dead_letter_commands.run_command(database, options), sep="\n")

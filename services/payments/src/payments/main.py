@@ -28,6 +28,8 @@ from common.web import Check, create_app
 from payments.adapters.accounts import HttpAccounts
 from payments.adapters.gateway_plugins import Host, PluginError, load_gateways
 from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, read_key
+from payments.adapters.node import NodeAddress, NodeLimits
+from payments.adapters.node_pool import NodePool
 from payments.adapters.remote_signer import RemoteSigner
 from payments.adapters.signer import Bounds, LocalSigner
 from payments.adapters.tron_gateway import TronGateway
@@ -86,6 +88,8 @@ def _policy(settings: PaymentsSettings, currencies: Currencies, gateways: Collec
         sweep_thresholds=thresholds,
         sweep_fee_cap_sun=settings.sweep_fee_cap_sun,
         withdrawals=_withdrawal_limits(settings, currencies),
+        blocks_in_flight=settings.tron_blocks_in_flight,
+        stale_after=timedelta(seconds=settings.tron_stale_after_s),
     )
 
 
@@ -110,15 +114,25 @@ async def _root(database: Database) -> WalletRoot:
     return root
 
 
+def node_addresses(settings: PaymentsSettings) -> list[NodeAddress]:
+    """Return the Tron nodes with their keys."""
+    return [NodeAddress(url, settings.tron_node_keys.get(url)) for url in settings.nodes]
+
+
+def node_limits(settings: PaymentsSettings) -> NodeLimits:
+    """Return what each Tron node may be asked for."""
+    return NodeLimits(settings.tron_node_calls_per_s, settings.tron_node_calls_per_day)
+
+
 def build_gateways(
-    node_url: str, root: WalletRoot, wanted: Collection[str], main_wallet: str | None = None
+    pool: NodePool, root: WalletRoot, wanted: Collection[str], main_wallet: str | None = None
 ) -> tuple[dict[str, Gateway], TronNode]:
-    """Load the gateways and wire those on Tron to one node.
+    """Load the gateways and wire those on Tron to its nodes.
 
     Raises:
         PluginError: when a gateway can't be loaded.
     """
-    node, addresses = TronNode(node_url), DepositAddresses(root.deposit_xpub)
+    node, addresses = TronNode(pool), DepositAddresses(root.deposit_xpub)
 
     def on_tron(info: GatewayInfo, asset: str) -> Gateway:
         node.watch(asset)
@@ -141,9 +155,10 @@ def build_parts(
         known: the database and the public part of the seed.
     """
     database, root = known
+    pool = NodePool(node_addresses(settings), node_limits(settings))
     wanted = [name.strip() for name in settings.gateways.split(",")]
     try:
-        gateways, node = build_gateways(settings.tron_node_url, root, wanted, settings.tron_main_wallet)
+        gateways, node = build_gateways(pool, root, wanted, settings.tron_main_wallet)
     except PluginError as error:
         raise _refuse(str(error)) from error
     stack.push_async_callback(node.close)

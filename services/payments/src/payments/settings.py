@@ -1,11 +1,14 @@
 """The settings of payments: one class for the API and the worker, one for the signer, and those of commands."""
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_settings import NoDecode
 
 from common.money import Amount
 from common.settings import (
@@ -42,6 +45,28 @@ class WithdrawalLimit(BaseModel):
     approval_above: Amount | None = None
 
 
+def _node_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be the URL of a Tron node, http(s)://…")
+    return value
+
+
+NodeUrl = Annotated[str, AfterValidator(_node_url)]
+
+
+def _split(value: object) -> object:
+    """Read a list of URLs: JSON, or separated by commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+NodeUrls = Annotated[tuple[NodeUrl, ...], NoDecode, BeforeValidator(_split)]
+
+
 class PaymentsSettings(ServiceSettings):
     """What payments is told beside the settings of every service."""
 
@@ -49,7 +74,17 @@ class PaymentsSettings(ServiceSettings):
     payments_port: Port = 8003
     accounts_url: str = "http://127.0.0.1:8001"
     database_pool_size: int = Field(default=10, ge=2, le=100)
-    tron_node_url: str = "http://127.0.0.1:9090"
+    tron_node_url: NodeUrl = "http://127.0.0.1:9090"
+    tron_node_urls: NodeUrls = ()
+    """Several nodes, the preferred one first: separated by commas, or JSON; TRON_NODE_URL where it is not set."""
+    tron_node_keys: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    """JSON: a node's key by its URL, sent as TRON-PRO-API-KEY."""
+    tron_node_calls_per_s: float = Field(default=15.0, gt=0, le=10_000)
+    tron_node_calls_per_day: int | None = Field(default=None, ge=1)
+    tron_blocks_in_flight: int = Field(default=16, ge=1, le=200)
+    """How many blocks are fetched at a time while the scanner catches up."""
+    tron_stale_after_s: float = Field(default=90.0, ge=10, le=86_400)
+    """How old the chain's head may be, by our clock, before that is an alarm."""
     tron_usdt_contract: TronAddress = USDT_MAINNET
     tron_main_wallet: TronAddress | None = None
     """Where sweeps go; the seed's own main wallet where it is not set."""
@@ -70,6 +105,19 @@ class PaymentsSettings(ServiceSettings):
         "TRX": WithdrawalLimit(most=Decimal(20_000), per_day=Decimal(100_000)),
     }
     """JSON: by currency, in whole units; above `approval_above` another key has to approve."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The Tron nodes, the preferred one first."""
+        return self.tron_node_urls or (self.tron_node_url,)
+
+    @model_validator(mode="after")
+    def _keys_have_nodes(self) -> Self:
+        if len(set(self.nodes)) != len(self.nodes):
+            raise ValueError("TRON_NODE_URLS names a node twice")
+        if not self.tron_node_keys.keys() <= set(self.nodes):
+            raise ValueError("TRON_NODE_KEYS names a URL that is not one of TRON_NODE_URLS")
+        return self
 
 
 class SignerSettings(ProcessSettings):

@@ -7,6 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
+from payments.adapters.node_pool import ROUNDS
 from payments.domain.errors import AddressNotFound, InvalidPayment, NodeUnavailable, UserNotFound
 from payments.domain.ports import Gateway
 from payments.use_cases.assign_wallet import assign_wallet
@@ -199,10 +200,10 @@ async def test_a_restore_that_was_cut_off_goes_on(
     await sweep(house, node)
     await lose(house)
     monkeypatch.setattr("payments.use_cases.restore_wallets.CHUNK", 1)
-    await node.admin("faults", endpoint="gettransactioninfobyid", kind="503", count=1)
+    await node.admin("faults", endpoint="gettransactioninfobyid", kind="503", count=ROUNDS)
     with pytest.raises(NodeUnavailable):
         await restore(house)
-    await node.admin("faults", endpoint="triggerconstantcontract", kind="503", count=1)
+    await node.admin("faults", endpoint="triggerconstantcontract", kind="503", count=ROUNDS)
     with pytest.raises(NodeUnavailable):
         await restore(house)
 

@@ -1,25 +1,25 @@
-"""A Tron node over HTTP, through tronpy's provider (design: tron-api). Solid state alone moves money.
+"""What we ask Tron's nodes for, and how their answers are read (design: tron-api). Solid state alone moves money.
 
-tronpy passes httpx errors through and retries nothing, so every call here ends in an answer or in
-`NodeUnavailable`.
+Every call ends in an answer that was understood or in `NodeUnavailable`: when a node fails the next one is asked.
 """
 
 import asyncio
+import contextlib
 import time
+from collections import OrderedDict
 from fractions import Fraction
 from typing import Any
 
-import httpx
 from tronpy.keys import to_hex_address
-from tronpy.providers import AsyncHTTPProvider
 
+from payments.adapters.node_pool import NodePool
 from payments.adapters.tron_address import is_tron_address
-from payments.adapters.tron_parse import read_content, read_header, read_placed
-from payments.domain.errors import ContractRefuses, NodeLied, NodeUnavailable
+from payments.adapters.tron_blocks import asked_transfers, read_content, slim
+from payments.adapters.tron_parse import Json, read_header, read_header_of, read_placed
+from payments.domain.errors import ContractRefuses, ForeignBlock, NodeLied, NodeUnavailable
 from payments.domain.intents import NATIVE
-from payments.domain.model import BlockContent, Facts, Header, Placed, Prices
+from payments.domain.model import BlockContent, Facts, HeadBlock, Header, Placed, Prices
 
-TIMEOUT_S = 10.0
 TOKEN_BYTES = 350
 """A USDT transfer counts for 345 bytes of bandwidth."""
 NATIVE_BYTES = 270
@@ -29,20 +29,20 @@ ENERGY_MARGIN_PERCENT = 10
 """The state may change between the estimate and the block."""
 PRICES_KEPT_S = 600.0
 """Prices change by a vote that takes three days."""
+BLOCKS_KEPT = 64
+"""Blocks whose transactions were fetched at the head: they are not fetched again when they are solid."""
 
 
 class TronNode:
     """See `payments.domain.ports.Chain`.
 
     Args:
-        url: the node's base URL; `wallet/` and `walletsolidity/` are below it.
-        client: an HTTP client, where headers such as an API key are needed.
+        pool: the nodes; `close` closes it.
     """
 
-    def __init__(self, url: str, client: httpx.AsyncClient | None = None) -> None:
-        self._client = client or httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
-        base = url if url.endswith("/") else f"{url}/"
-        self._provider = AsyncHTTPProvider(base, timeout=TIMEOUT_S, client=self._client)
+    def __init__(self, pool: NodePool) -> None:
+        self._pool = pool
+        self._at_head: OrderedDict[str, list[Json]] = OrderedDict()
         self._assets: set[str] = set()
         self._prices: tuple[float, Prices] | None = None
 
@@ -52,46 +52,90 @@ class TronNode:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._pool.close()
 
     async def _ask(self, method: str, body: dict[str, Any]) -> Any:
-        try:
-            answer = await self._provider.make_request(method, body)
-        except (httpx.HTTPError, ValueError) as error:
-            raise NodeUnavailable(f"{method}: {type(error).__name__}: {error}") from error
-        if isinstance(answer, dict) and "Error" in answer:
-            raise NodeUnavailable(f"{method}: {answer['Error']}")
-        return answer
+        return await self._pool.ask(method, body, _as_it_is)
 
     async def solid_head(self) -> Header:
         """See the port."""
-        return read_header(await self._ask("walletsolidity/getblock", {"detail": False}))
+        return await self._pool.newest("walletsolidity/getblock", {"detail": False}, read_header)
 
     async def head_height(self) -> int:
         """See the port."""
-        return read_header(await self._ask("wallet/getblock", {"detail": False})).height
+        return (await self._pool.newest("wallet/getblock", {"detail": False}, read_header)).height
 
-    async def solid_header(self, height: int) -> Header:
+    async def solid_header(self, height: int, parent: str | None = None) -> Header:
         """See the port."""
+
+        def read(answer: Any) -> Header:
+            header = read_header_of(answer, height)
+            if parent is not None and header.parent != parent:
+                raise ForeignBlock(f"its block {height} follows {header.parent}, we know {parent}")
+            return header
+
         body = {"id_or_num": str(height), "detail": False}
-        header = read_header(await self._ask("walletsolidity/getblock", body))
-        if header.height != height:
-            raise NodeLied(f"asked for block {height}, got {header.height}")
-        return header
+        return await self._pool.ask("walletsolidity/getblock", body, read, height)
+
+    async def head_block(self, height: int) -> HeadBlock | None:
+        """See the port."""
+
+        def read(answer: Any) -> HeadBlock | None:
+            if answer == {}:
+                return None
+            block = HeadBlock(read_header_of(answer, height), asked_transfers(answer, self._assets))
+            self._keep(block.header, answer)
+            return block
+
+        return await self._pool.ask("wallet/getblockbynum", {"num": height}, read, height)
+
+    def _keep(self, header: Header, block: Json) -> None:
+        """Keep a block's transactions until it is solid: the hash says that it is the same block."""
+        if NATIVE in self._assets:
+            with contextlib.suppress(KeyError, TypeError, AttributeError):
+                self._at_head[header.hash] = [slim(t) for t in block.get("transactions", [])]
+            while len(self._at_head) > BLOCKS_KEPT:
+                self._at_head.popitem(last=False)
 
     async def solid_content(self, header: Header) -> BlockContent:
-        """See the port."""
+        """See the port.
+
+        What can't be read is asked for once more, of another node where there is one, before it is set aside.
+        """
         if header.empty:
             return BlockContent([], [])
-        body = {"num": header.height}
-        infos = await self._ask("walletsolidity/gettransactioninfobyblocknum", body)
-        transactions = None
-        if NATIVE in self._assets:  # TRX leaves no logs
-            block = await self._ask("walletsolidity/getblockbynum", body)
-            if read_header(block).hash != header.hash:
+        transactions, first = await self._transactions(header), list[BlockContent]()
+
+        def read(infos: Any) -> BlockContent:
+            content = read_content(header.height, infos, transactions, self._assets)
+            if content.unreadable and not first:
+                first.append(content)
+                raise NodeLied(f"a transaction of block {header.height} can't be read")
+            return content
+
+        body, method = {"num": header.height}, "walletsolidity/gettransactioninfobyblocknum"
+        try:
+            return await self._pool.ask(method, body, read, header.height)
+        except NodeUnavailable:
+            self._at_head.pop(header.hash, None)
+            if first:
+                return first[0]
+            raise
+
+    async def _transactions(self, header: Header) -> list[Json] | None:
+        """Return a block's transactions where TRX is watched, which leaves no logs."""
+        if NATIVE not in self._assets:
+            return None
+        if (kept := self._at_head.get(header.hash)) is not None:
+            return kept
+
+        def read(block: Any) -> list[Json]:
+            if read_header_of(block, header.height).hash != header.hash:
                 raise NodeLied(f"block {header.height} is another one now")
-            transactions = block.get("transactions", [])
-        return read_content(header.height, infos, transactions, self._assets)
+            found: list[Json] = block.get("transactions", [])
+            return found
+
+        return await self._pool.ask("walletsolidity/getblockbynum", {"num": header.height}, read, header.height)
 
     async def transfer_at(self, txid: str, log_index: int) -> Placed | None:
         """See the port."""
@@ -173,9 +217,22 @@ class TronNode:
         return self._prices[1]
 
     async def broadcast(self, signed: bytes) -> str:
-        """See the port."""
-        answer = await self._ask("wallet/broadcasthex", {"transaction": signed.hex()})
-        return f"{answer.get('code')} {answer.get('message', '')}".strip()
+        """See the port.
+
+        All nodes that are well get it, since a transaction that is sent twice is harmless.
+        """
+        answers = await self._pool.ask_everywhere("wallet/broadcasthex", {"transaction": signed.hex()})
+        return "; ".join(f"{name}: {_words(answer)}" for name, answer in answers)
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
+def _words(answer: Any) -> str:
+    if not isinstance(answer, dict):
+        return str(answer)[:200]
+    return f"{answer.get('code')} {answer.get('message', '')}".strip()[:200]
 
 
 def _reason(answer: dict[str, Any]) -> str:

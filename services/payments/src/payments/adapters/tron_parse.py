@@ -8,7 +8,7 @@ from tronpy.keys import to_base58check_address, to_hex_address
 
 from payments.domain.errors import NodeLied
 from payments.domain.intents import NATIVE
-from payments.domain.model import BlockContent, Header, Placed, Result, Transfer
+from payments.domain.model import Header, Placed, Transfer
 
 TRANSFER_TOPIC = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """keccak256("Transfer(address,address,uint256)")"""
@@ -32,35 +32,16 @@ def read_header(answer: Any) -> Header:
             time=datetime.fromtimestamp(raw.get("timestamp", 0) / 1000, UTC),
             empty=raw.get("txTrieRoot", ZERO_ROOT) == ZERO_ROOT,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise NodeLied("the node answered no block") from error
 
 
-def read_content(height: int, infos: Any, transactions: Any, assets: Collection[str]) -> BlockContent:
-    """Read a block that is not empty.
-
-    Args:
-        height: the block's height.
-        infos: what `gettransactioninfobyblocknum` answered.
-        transactions: the block's transactions, or None where TRX is not watched.
-        assets: the contracts whose transfers count, and `NATIVE` where TRX does.
-
-    Raises:
-        NodeLied: when something is missing: load balancers answer spurious empties.
-    """
-    if not isinstance(infos, list) or not infos:
-        raise NodeLied(f"block {height} is not empty, but its transactions are missing")
-    by_hex = {to_hex_address(asset): asset for asset in assets if asset != NATIVE}
-    try:
-        transfers = [t for info in infos for t in _logged(info, by_hex)]
-        if transactions is not None:
-            if [t["txID"] for t in transactions] != [info["id"] for info in infos]:
-                raise NodeLied(f"block {height}: its transactions and their receipts differ")
-            for transaction, info in zip(transactions, infos, strict=True):
-                transfers += _native(transaction, info)
-        return BlockContent(transfers, [_result(info) for info in infos])
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise NodeLied(f"block {height} can't be read: {error!r}") from error
+def read_header_of(answer: Any, height: int) -> Header:
+    """Read the header of the block that was asked for."""
+    header = read_header(answer)
+    if header.height != height:
+        raise NodeLied(f"asked for block {height}, got {header.height}")
+    return header
 
 
 def read_placed(info: Json, transaction: Json, assets: Collection[str], log_index: int) -> Placed | None:
@@ -71,7 +52,7 @@ def read_placed(info: Json, transaction: Json, assets: Collection[str], log_inde
     """
     try:
         by_hex = {to_hex_address(asset): asset for asset in assets if asset != NATIVE}
-        transfers = [*_logged(info, by_hex), *_native(transaction, info)]
+        transfers = [*logged(info, by_hex), *native(transaction, info)]
         found = [t for t in transfers if t.log_index == log_index]
         time = datetime.fromtimestamp(info["blockTimeStamp"] / 1000, UTC)
         return Placed(info["blockNumber"], time, found[0]) if found else None
@@ -79,11 +60,7 @@ def read_placed(info: Json, transaction: Json, assets: Collection[str], log_inde
         raise NodeLied(f"transaction {info.get('id')} can't be read: {error!r}") from error
 
 
-def _result(info: Json) -> Result:
-    return Result(info["id"], info.get("result") != "FAILED", info.get("fee", 0))
-
-
-def _logged(info: Json, assets: dict[str, str]) -> list[Transfer]:
+def logged(info: Json, assets: dict[str, str]) -> list[Transfer]:
     """Return the token transfers of a transaction; a transfer of nothing is a stranger's poison."""
     found = []
     for index, entry in enumerate(info.get("log", [])):
@@ -97,7 +74,7 @@ def _logged(info: Json, assets: dict[str, str]) -> list[Transfer]:
     return found
 
 
-def _native(transaction: Json, info: Json) -> list[Transfer]:
+def native(transaction: Json, info: Json) -> list[Transfer]:
     """Return the TRX that a transaction moved, itself and inside contracts."""
     if info.get("result") == "FAILED":
         return []

@@ -10,7 +10,7 @@ from common.money import AmountError, Currencies
 from common.web import Configured, Id, answers, router
 from payments.api.schemas import GatewayOut, PaymentIn, PaymentOut
 from payments.domain.errors import InvalidPayment, PaymentNotFound, UserNotFound
-from payments.domain.model import Payment
+from payments.domain.model import Payment, Sight
 from payments.use_cases.context import Payments
 from payments.use_cases.create_payment import Asked, create_payment
 from payments.use_cases.read_payments import read_payment
@@ -19,6 +19,9 @@ routes = router(prefix="/api/v1/payment", tags=["payments"])
 
 Reader = Annotated[Principal, Depends(require("default", "arbiter"))]
 Writer = Annotated[Principal, Depends(require("default"))]
+
+NOTHING_YET = Sight()
+"""What the payer of a new payment sees."""
 
 
 async def _parts(request: Request) -> Payments:
@@ -29,11 +32,11 @@ async def _parts(request: Request) -> Payments:
 Parts = Annotated[Payments, Depends(_parts)]
 
 
-def show(payment: Payment, parts: Payments, currencies: Currencies) -> PaymentOut:
-    """Show a payment."""
+def show(payment: Payment, parts: Payments, currencies: Currencies, sight: Sight = NOTHING_YET) -> PaymentOut:
+    """Show a payment, and what its payer sees of the head."""
     currency = currencies.get(payment.currency)
     assert currency is not None, f"{payment.currency} was configured once and must stay (CURRENCIES)"
-    return PaymentOut.of(payment, parts.gateways[payment.gateway_id], currency)
+    return PaymentOut.of(payment, parts.gateways[payment.gateway_id], currency, sight)
 
 
 @routes.get("/gateways", responses=answers())
@@ -66,5 +69,5 @@ async def create_a_payment(
 @routes.get("/{payment_id}", responses=answers(PaymentNotFound))
 async def read_a_payment(payment_id: Id, who: Reader, parts: Parts, currencies: Configured) -> PaymentOut:
     """Read a payment."""
-    payment = await read_payment(parts.database, who.tenant_id, payment_id)
-    return show(payment, parts, currencies)
+    payment, sight = await read_payment(parts.database, who.tenant_id, payment_id)
+    return show(payment, parts, currencies, sight)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from common.ids import MAX_ID
 from common.money import Amount, Currency
 from common.web import Body
-from payments.domain.model import Payment, Withdrawal, WithdrawalStatus
+from payments.domain.model import Payment, Sight, Withdrawal, WithdrawalStatus
 from payments.domain.ports import Gateway
 
 
@@ -51,13 +51,21 @@ class PaymentOut(BaseModel):
     received_amount: str = Field(
         examples=["0.000000"], description="what arrived, solid; all of it is credited to the user"
     )
+    seen_amount: str = Field(
+        examples=["0.000000"],
+        description="at the chain's head and not solid yet; it is for display, and a fork may take it back",
+    )
+    confirmations: int | None = Field(
+        examples=[None],
+        description="how many blocks are on top of the newest deposit's block; null when nothing arrived",
+    )
     currency: str = Field(examples=["USDT"])
     created_at: datetime
     expires_at: datetime
     gateway_data: GatewayData
 
     @classmethod
-    def of(cls, payment: Payment, gateway: Gateway, currency: Currency) -> "PaymentOut":
+    def of(cls, payment: Payment, gateway: Gateway, currency: Currency, sight: Sight) -> "PaymentOut":
         """Show a payment."""
         return cls(
             payment_id=payment.id,
@@ -66,6 +74,8 @@ class PaymentOut(BaseModel):
             user_id=payment.user_id,
             amount=currency.to_text(payment.amount),
             received_amount=currency.to_text(payment.received),
+            seen_amount=currency.to_text(sight.seen),
+            confirmations=sight.confirmations,
             currency=payment.currency,
             created_at=payment.created_at,
             expires_at=payment.expires_at,

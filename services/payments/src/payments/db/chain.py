@@ -19,10 +19,20 @@ _START = sa.text(
 )
 _ADVANCE = sa.text(
     """
-    UPDATE scan_cursor SET height = :height, hash = :hash, block_time = :time
-     WHERE network = :network AND height = :height - 1 AND hash = :parent
+    UPDATE scan_cursor SET height = :height, hash = :hash, block_time = :time, unlike = NULL
+     WHERE network = :network AND height = :old_height AND hash = :old_hash
     """
 )
+_SET_UNLIKE = sa.text(
+    """
+    UPDATE scan_cursor SET unlike = :why
+     WHERE network = :network AND height = :height AND hash = :hash AND unlike IS NULL
+    """
+)
+_UNLIKE = sa.text(
+    "SELECT network, height, hash, unlike FROM scan_cursor WHERE unlike IS NOT NULL ORDER BY network"
+)
+_SET_HEAD = sa.text("UPDATE scan_cursor SET head_height = :height WHERE network = :network")
 _INSERT_TRANSFER = sa.text(
     """
     INSERT INTO transfer (gateway_id, network, txid, log_index, class, height, block_time, currency, amount,
@@ -109,7 +119,7 @@ class Owner:
 
 
 class CursorMoved(Exception):
-    """Another scanner stored this block first, or its parent is not the block we scanned last."""
+    """Another scanner was faster: the cursor is not where it was."""
 
 
 async def cursor(connection: Connection, network: str) -> Cursor | None:
@@ -129,21 +139,38 @@ async def start(connection: Connection, network: str, header: Header) -> None:
     await connection.execute(_START, values)
 
 
-async def advance(connection: Connection, network: str, header: Header) -> None:
-    """Move the cursor to a block that fits on the last one.
+async def advance(connection: Connection, network: str, old: Cursor, header: Header) -> None:
+    """Move the cursor over blocks that follow each other, to the last of them.
 
     Raises:
-        CursorMoved: when it does not fit; roll back.
+        CursorMoved: when it is not where it was; roll back.
     """
     values = {
         "network": network,
+        "old_height": old.height,
+        "old_hash": old.hash,
         "height": header.height,
         "hash": header.hash,
-        "parent": header.parent,
         "time": header.time,
     }
     if (await connection.count(_ADVANCE, values)) != 1:
         raise CursorMoved
+
+
+async def set_unlike(connection: Connection, network: str, at: Cursor, why: str) -> bool:
+    """Note that no node's chain fits on the cursor, until it moves; False when that was noted, or it moved."""
+    values = {"network": network, "height": at.height, "hash": at.hash, "why": why}
+    return (await connection.count(_SET_UNLIKE, values)) == 1
+
+
+async def unlike(connection: Connection) -> list[dict[str, Any]]:
+    """Return the cursors that no node's chain fits on."""
+    return [dict(row) for row in await connection.execute(_UNLIKE)]
+
+
+async def set_head(connection: Connection, network: str, height: int) -> None:
+    """Note the newest block, solid or not, for display."""
+    await connection.execute(_SET_HEAD, {"network": network, "height": height})
 
 
 async def insert_transfer(

@@ -16,6 +16,8 @@ ServiceError (common.errors)
 ├── ContractRefuses     503   the contract would refuse a transfer: paused, or one of the two is on its black list
 └── NodeUnavailable     503   no Tron node answers
     └── NodeLied        503   a node's answer contradicts itself or the chain we know
+        ├── NodeBehind  503   a node's head is far behind the best one
+        └── ForeignBlock 503  a block that does not follow the one we know; of all nodes: not our chain
 """
 
 from common.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -109,3 +111,15 @@ class NodeLied(NodeUnavailable):
     """A node's answer contradicts itself or the chain we know; it is asked again."""
 
     code = "node_lied"
+
+
+class NodeBehind(NodeLied):
+    """A node's head is far behind the best one."""
+
+    code = "node_behind"
+
+
+class ForeignBlock(NodeLied):
+    """A block does not follow the one that we know; of all nodes: this is not the chain that we scanned."""
+
+    code = "foreign_block"

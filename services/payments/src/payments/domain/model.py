@@ -1,11 +1,14 @@
 """Wallets, payments, transfers and sweeps. Amounts are whole smallest units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 
 from payments.domain.intents import DepositKey
+
+MOST_RAW = 64 * 1024
+"""Characters of a transaction that was set aside; the node has the rest."""
 
 
 class PaymentStatus(StrEnum):
@@ -149,11 +152,56 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A transaction of a block that can't be read or stored: it is set aside, and the scan goes on.
+
+    Attributes:
+        txid: its id, or `#` and its place in the block where it has none.
+        reason: what is wrong with it.
+        raw: what the node answered, as JSON, cut to `MOST_RAW` characters.
+    """
+
+    txid: str
+    reason: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadBlock:
+    """A block that may be forked away, and the transfers that its transactions ask for. It moves no money."""
+
+    header: Header
+    transfers: list[Transfer]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a payer sees beyond what is solid.
+
+    Attributes:
+        seen: what is at the head and not solid yet, in smallest units.
+        confirmations: how many blocks are on top of the newest deposit's; None when nothing arrived.
+    """
+
+    seen: int = 0
+    confirmations: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BlockContent:
     """What a solid block holds: the watched assets' transfers, and the result of every transaction."""
 
     transfers: list[Transfer]
     results: list[Result]
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A solid block."""
+
+    header: Header
+    content: BlockContent
 
 
 @dataclass(frozen=True, slots=True)

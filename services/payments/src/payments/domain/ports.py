@@ -12,6 +12,7 @@ from payments.domain.model import (
     Deposit,
     Facts,
     GatewayInfo,
+    HeadBlock,
     Header,
     Placed,
     Signed,
@@ -29,8 +30,16 @@ class Chain(Protocol):
         """Return the height of the newest block, solid or not."""
         ...
 
-    async def solid_header(self, height: int) -> Header:
-        """Return a solid block's header."""
+    async def solid_header(self, height: int, parent: str | None = None) -> Header:
+        """Return a solid block's header, of the block that follows `parent` where that is given.
+
+        Raises:
+            ForeignBlock: when every node has another block there.
+        """
+        ...
+
+    async def head_block(self, height: int) -> HeadBlock | None:
+        """Return a block by its height, solid or not; None when there is none yet. For display alone."""
         ...
 
     async def solid_content(self, header: Header) -> BlockContent:

@@ -3,12 +3,16 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from common.logging import get_logger
 from common.runner import every
+from payments.domain.errors import NodeUnavailable
 from payments.domain.ports import Gateway
 from payments.use_cases.advance_withdrawals import advance_withdrawals
 from payments.use_cases.check_payments import check_payments
 from payments.use_cases.context import Payments
 from payments.use_cases.scan_chain import MOST_BLOCKS, scan_chain
+
+log = get_logger()
 
 PAY_OUT_EVERY_S = 1.0
 
@@ -18,8 +22,11 @@ def timers(parts: Payments, scan_every_s: float, check_every_s: float) -> list[C
 
     def scanner(gateway: Gateway) -> Callable[[], Awaitable[None]]:
         async def scan() -> None:
-            while await scan_chain(parts, gateway) == MOST_BLOCKS:
-                pass
+            try:
+                while await scan_chain(parts, gateway) == MOST_BLOCKS:
+                    pass
+            except NodeUnavailable as error:  # an old head is the alarm; a node that fails is a line
+                log.warning("scan.waits_for_node", network=gateway.info.network, error=error.detail)
 
         return lambda: every(scan_every_s, f"scan_{gateway.info.network}", scan)
 

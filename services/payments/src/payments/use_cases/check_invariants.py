@@ -5,11 +5,12 @@ taken for lost: a deposit is stored before it is posted, and posted before it is
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from common.gaps import Followed, compare
-from payments.db import bookings, books, chain, withdrawals
+from payments.db import bookings, books, chain, quarantine, withdrawals
 from payments.db.books import WalletBook
 from payments.domain.errors import NodeUnavailable
 from payments.domain.model import Stored
@@ -49,6 +50,9 @@ async def check_invariants(parts: Payments, followed: Sequence[Followed] = ()) -
         found["withdrawal_late"] = await withdrawals.late(connection, now - LATE, NAMED)
         found["booking_not_applied"] = [booking.key for booking in unbooked]
         found["change_not_told"] = await books.untold(connection, now - TOLD_WITHIN, NAMED)
+        aside = await quarantine.still_open(connection, 0, NAMED)
+        found["quarantined"] = [asdict(item) for item in aside]
+        found["chain_unlike_cursor"] = await chain.unlike(connection)
         totals = await chain.totals(connection)
     found |= await compare(parts.database, followed)
     named = {name: some[:NAMED] for name, some in found.items()}

@@ -1,5 +1,6 @@
 """What the use cases of payments share: the database, the gateways, accounts, the signer, the clock."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -7,7 +8,9 @@ from datetime import timedelta
 from common.clock import Clock
 from common.db import Database
 from payments.db.books import Asset
+from payments.domain.head_view import HeadView
 from payments.domain.intents import NATIVE
+from payments.domain.model import Header
 from payments.domain.ports import Accounts, Gateway, Signer
 
 
@@ -31,6 +34,21 @@ class Policy:
     """The most that one sweep may cost, and what one payout may burn."""
     withdrawals: Mapping[str, WithdrawalLimits]
     """By currency; what is not named is not paid out."""
+    blocks_in_flight: int = 16
+    """How many blocks are fetched at a time while the scanner catches up."""
+    stale_after: timedelta = timedelta(seconds=90)
+    """How old the chain's head may be, by our clock, before that is an alarm."""
+
+
+@dataclass(slots=True)
+class ScanState:
+    """What a scanner remembers; losing it costs some calls and an alarm that is told again."""
+
+    solid: Header | None = None
+    """The newest solid block that was shown."""
+    view: HeadView = field(default_factory=HeadView)
+    episodes: set[str] = field(default_factory=set)
+    """The alarms that were told and have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,8 @@ class Payments:
     """Our own wallets whose books are known to be open."""
     turns: dict[str, int] = field(default_factory=dict)
     """Up to which wallet each gateway's balances were compared with the chain in this round."""
+    scans: dict[str, ScanState] = field(default_factory=lambda: defaultdict(ScanState))
+    """What this process remembers of each network between two looks of its scanner."""
 
 
 def asset_of(gateway: Gateway) -> Asset:

@@ -11,6 +11,7 @@ from common.db import Connection
 from common.errors import Unavailable
 from common.idempotency import Retry, begin, keep
 from payments.db import payments
+from payments.db.chain import Cursor
 from payments.db.payments import WalletTaken
 from payments.domain import events
 from payments.domain.errors import InvalidPayment, UserNotFound
@@ -55,10 +56,10 @@ async def create_payment(
     if not await parts.accounts.user_exists(*asked.owner):
         raise UserNotFound(f"there is no user {asked.owner[1]}")
     cursor = await begin_scanning(parts, gateway)
-    heights = (await _head_height(gateway), cursor.height)
+    known = (await _head_height(gateway), cursor)
     for _ in range(TRIES):
         try:
-            payment = await _store(parts, gateway, asked, heights, (retry, show))
+            payment = await _store(parts, gateway, asked, known, (retry, show))
         except WalletTaken:
             continue
         crash_point("payment.stored")
@@ -79,18 +80,19 @@ async def _store(
     parts: Payments,
     gateway: Gateway,
     asked: Asked,
-    heights: tuple[int | None, int],
+    known: tuple[int | None, Cursor],
     once: tuple[Retry | None, Callable[[Payment], BaseModel]],
 ) -> Payment:
-    """Store the payment with a wallet; `heights` are the chain's head, where it is known, and the cursor's."""
-    now, (head, scanned), (retry, show) = parts.clock.now(), heights, once
+    """Store the payment with a wallet; `known` is the chain's head, where a node tells it, and the cursor."""
+    now, (head, cursor), (retry, show) = parts.clock.now(), known, once
     async with parts.database.transaction() as connection:
         await begin(connection, asked.owner[0], retry)
         wallet = await _wallet(connection, gateway, asked.owner, new=head is None)
         # Without the head the wallet is new: no older payment's deposit could be on the way to it.
-        height = scanned if head is None else head
+        height = cursor.height if head is None else head
         money = (asked.currency, asked.amount)
-        expires_at = now + parts.policy.payment_lifetime
+        # It expires by the chain's time: a clock of ours that is behind takes none of its lifetime.
+        expires_at = max(now, cursor.time) + parts.policy.payment_lifetime
         payment = await payments.insert(connection, wallet, money, height, now, expires_at)
         await outbox.append(connection, [events.status_reached(payment)])
         await keep(connection, asked.owner[0], retry, show(payment))

@@ -1,22 +1,22 @@
 """Read payments and withdrawals."""
 
 from common.db import Database
-from payments.db import payments, withdrawals
+from payments.db import payments, seen, withdrawals
 from payments.domain.errors import PaymentNotFound, WithdrawalNotFound
-from payments.domain.model import Payment, Withdrawal
+from payments.domain.model import Payment, Sight, Withdrawal
 
 
-async def read_payment(database: Database, tenant_id: int, payment_id: int) -> Payment:
-    """Return a payment of the tenant.
+async def read_payment(database: Database, tenant_id: int, payment_id: int) -> tuple[Payment, Sight]:
+    """Return a payment of the tenant, and what its payer sees of the head.
 
     Raises:
         PaymentNotFound: when there is none.
     """
-    async with database.transaction() as connection:
+    async with database.snapshot() as connection:
         payment = await payments.read(connection, tenant_id, payment_id)
-    if payment is None:
-        raise PaymentNotFound(f"there is no payment {payment_id}")
-    return payment
+        if payment is None:
+            raise PaymentNotFound(f"there is no payment {payment_id}")
+        return payment, await seen.sight(connection, payment_id)
 
 
 async def read_withdrawal(database: Database, tenant_id: int, withdrawal_id: int) -> Withdrawal:

@@ -1,0 +1,98 @@
+"""Tell how far the scan is behind, and raise alarms: a head that is old, a wrong clock, a chain that is not ours.
+
+Each is told once per episode. Nothing here stops anything: time that moves money is the chain's, never ours.
+"""
+
+from datetime import timedelta
+
+from prometheus_client import Gauge
+
+from common.logging import get_logger, report
+from common.metrics import REGISTRY
+from payments.db import chain
+from payments.db.chain import Cursor
+from payments.domain.errors import ForeignBlock
+from payments.use_cases.context import Payments
+
+log = get_logger()
+
+LAG_BLOCKS = Gauge(
+    "garant_payments_scan_lag_blocks", "Solid blocks that are not scanned yet", ["network"], registry=REGISTRY
+)
+LAG_S = Gauge(
+    "garant_payments_scan_lag_seconds",
+    "Age of the block scanned last, by our clock; about a minute is usual",
+    ["network"],
+    registry=REGISTRY,
+)
+HEAD_AGE_S = Gauge(
+    "garant_payments_head_age_seconds",
+    "Age of the newest block that a node has shown, by our clock",
+    ["network"],
+    registry=REGISTRY,
+)
+FOREIGN = Gauge(
+    "garant_payments_chain_unlike_cursor",
+    "1 while no node's chain fits on the cursor",
+    ["network"],
+    registry=REGISTRY,
+)
+
+
+class ChainStale(Exception):
+    """The chain's head is old by our clock: the nodes stand still, or our clock is ahead."""
+
+
+class ClockBehind(Exception):
+    """The chain's head is in the future by our clock, which is behind."""
+
+
+class ChainUnlikeCursor(Exception):
+    """No node has a block that follows the one scanned last; a person has to look."""
+
+
+def tell_lag(parts: Payments, network: str, cursor: Cursor) -> None:
+    """Set the metrics, and raise or end the alarms of an old head and of a clock that is behind."""
+    state, now = parts.scans[network], parts.clock.now()
+    seen = [cursor.time]
+    if state.solid is not None:
+        LAG_BLOCKS.labels(network).set(max(0, state.solid.height - cursor.height))
+        seen.append(state.solid.time)
+    seen += [block.header.time for block in state.view.blocks.values()]
+    age = now - max(seen)
+    LAG_S.labels(network).set(max(0.0, (now - cursor.time).total_seconds()))
+    HEAD_AGE_S.labels(network).set(age.total_seconds())
+    text = f"{network}: the newest block is {age.total_seconds():.0f} s old by our clock"
+    limit = parts.policy.stale_after
+    _episode(parts, network, "chain.stale", begun=age > limit, error=ChainStale(text))
+    _episode(parts, network, "clock.behind_chain", begun=age < timedelta() - limit, error=ClockBehind(text))
+
+
+def tell_progress(parts: Payments, network: str, cursor: Cursor) -> None:
+    """Tell that the cursor moved: the chain fits on it."""
+    FOREIGN.labels(network).set(0)
+    tell_lag(parts, network, cursor)
+
+
+async def tell_foreign(parts: Payments, network: str, cursor: Cursor, error: ForeignBlock) -> None:
+    """Note and tell that no node's chain fits on the cursor, unless another scanner has moved it meanwhile."""
+    async with parts.database.transaction() as connection:
+        new = await chain.set_unlike(connection, network, cursor, error.detail)
+        current = await chain.cursor(connection, network)
+    if current is None or current.hash != cursor.hash:
+        return
+    FOREIGN.labels(network).set(1)
+    if new:
+        log.error("chain.unlike_cursor", network=network, height=cursor.height, why=error.detail)
+        report(ChainUnlikeCursor(f"{network} {cursor.height}: {error.detail}"))
+
+
+def _episode(parts: Payments, network: str, name: str, *, begun: bool, error: Exception) -> None:
+    episodes = parts.scans[network].episodes
+    if begun and name not in episodes:
+        episodes.add(name)
+        log.error(name, network=network, why=str(error))
+        report(error)
+    elif not begun and name in episodes:
+        episodes.remove(name)
+        log.info(f"{name}_ended", network=network)
