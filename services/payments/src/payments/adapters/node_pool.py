@@ -1,7 +1,7 @@
 """Several Tron nodes as one: who fails, lags or lies is left alone, and the next one is asked.
 
-What enters: a method, its body, and how to read the answer. What leaves: what was read, or `NodeUnavailable`,
-which names each node's reason. What never happens here: an endless loop. In one call each node is asked a few times
+What enters: a method, its body, and how to read the answer. What leaves: what was read, or `NodeUnavailable`
+that names each node's reason. What never happens here: an endless loop. In one call each node is asked a few times
 at most, and only within seconds.
 """
 

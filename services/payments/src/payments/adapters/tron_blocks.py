@@ -136,4 +136,6 @@ def _moved(transaction: Json, asset: str, ends: tuple[str, str], amount: str) ->
 
 
 def _result(info: Json) -> Result:
+    if not isinstance(info["id"], str):
+        raise TypeError("its id is no text")
     return Result(info["id"], info.get("result") != "FAILED", int(info.get("fee", 0)))

@@ -27,7 +27,15 @@ _SETTLE = sa.text(
      WHERE network = :network AND txid = :txid AND state IN ('sent', 'dead')
     """
 )
-_BURY = sa.text("UPDATE outgoing SET state = 'dead' WHERE id = :id AND state = 'sent'")
+# What was set aside may be ours, and in a block.
+_BURY = sa.text(
+    """
+    UPDATE outgoing o SET state = 'dead'
+     WHERE o.id = :id AND o.state = 'sent'
+       AND NOT EXISTS (SELECT FROM quarantined q
+                        WHERE q.network = o.network AND q.txid = o.txid AND q.resolved_at IS NULL)
+    """
+)
 
 
 class TxidTaken(Exception):
@@ -94,6 +102,6 @@ async def settle(connection: Connection, network: str, height: int, result: Resu
     return await connection.count(_SETTLE, values) == 1
 
 
-async def bury(connection: Connection, outgoing: Outgoing) -> None:
-    """Note that a transaction can't come into a block any more."""
-    await connection.execute(_BURY, {"id": outgoing.id})
+async def bury(connection: Connection, outgoing: Outgoing) -> bool:
+    """Note that a transaction can't come into a block any more; False when that is not known, or was noted."""
+    return await connection.count(_BURY, {"id": outgoing.id}) == 1

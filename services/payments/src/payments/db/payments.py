@@ -64,11 +64,13 @@ _SET_STATUS = sa.text(
 )
 _BY_ADDRESS = sa.text(f"SELECT {_WALLET} FROM wallet w WHERE w.network = :network AND w.address = ANY(:addresses)")
 _SET_WALLET_STATUS = sa.text("UPDATE wallet SET status = :status WHERE id = :id")
+# A payment that was made when a block was the head already is younger than it; it owns the block's deposit only
+# where no older one does: after a fork its own deposit may come at that height.
 _OWNER = sa.text(
     f"""
     SELECT {_PAYMENT} FROM payment p JOIN wallet w ON w.id = p.wallet_id
      WHERE p.wallet_id = :wallet_id AND p.created_height <= :height
-     ORDER BY p.created_height DESC, p.id DESC LIMIT 1 FOR NO KEY UPDATE OF p
+     ORDER BY p.created_height < :height DESC, p.created_height DESC, p.id DESC LIMIT 1 FOR NO KEY UPDATE OF p
     """
 )
 _ADD_RECEIVED = sa.text("UPDATE payment SET received = received + :amount, updated_at = :now WHERE id = :id")

@@ -29,7 +29,7 @@ _SIGHT = sa.text(
          WHERE p.id = :payment_id AND s.currency = p.currency AND s.height > c.height
            AND p.id = (SELECT o.id FROM payment o
                       WHERE o.wallet_id = p.wallet_id AND o.created_height <= s.height
-                      ORDER BY o.created_height DESC, o.id DESC LIMIT 1)
+                      ORDER BY o.created_height < s.height DESC, o.created_height DESC, o.id DESC LIMIT 1)
     ), newest AS (
         SELECT max(height) AS height FROM (
             SELECT height FROM seen
@@ -37,7 +37,8 @@ _SIGHT = sa.text(
             SELECT height FROM transfer WHERE payment_id = :payment_id AND class = 'deposit') AS a
     )
     SELECT (SELECT COALESCE(sum(amount), 0)::text FROM seen),
-           (SELECT GREATEST(0, GREATEST(c.height, c.head_height) - newest.height)
+           (SELECT CASE WHEN newest.height IS NOT NULL
+                        THEN GREATEST(0, GREATEST(c.height, c.head_height) - newest.height) END
               FROM newest, payment p JOIN wallet w ON w.id = p.wallet_id
               JOIN scan_cursor c ON c.network = w.network
              WHERE p.id = :payment_id)

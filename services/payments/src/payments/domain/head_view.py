@@ -35,7 +35,7 @@ class HeadView:
         """Take blocks that follow each other; those that they replace, and what was above those, are gone."""
         lowest = min(block.header.height for block in branch)
         self.blocks = {h: b for h, b in self.blocks.items() if h < lowest}
-        self.blocks |= {block.header.height: block for block in branch}
+        self.blocks |= {block.header.height: block for block in sorted(branch, key=lambda b: b.header.height)}
 
     def solid_headers(self, solid: Header) -> dict[int, Header]:
         """Return the headers of the known blocks that are solid because a solid block's parents lead to them."""

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 from common import outbox
-from common.crash import crash_point
 from common.db import away
 from payments.db import quarantine
 from payments.db.quarantine import Quarantined
@@ -63,7 +62,6 @@ async def _store(parts: Payments, gateway: Gateway, item: Quarantined) -> int:
         deposits = await store_transfers(parts, connection, gateway.info.network, header, piece)
         await outbox.append(connection, [events.received(d, header.time) for d in deposits])
         await quarantine.resolve(connection, item.id, parts.clock.now())
-    crash_point("quarantined.replayed")
     parts.told()
     return len(deposits)
 

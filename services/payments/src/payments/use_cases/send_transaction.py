@@ -58,9 +58,8 @@ async def send_again(parts: Payments, gateway: Gateway, found: Outgoing) -> bool
     async with parts.database.transaction() as connection:
         cursor = await chain.cursor(connection, gateway.info.network)
         dead = cursor is not None and cursor.time >= found.expires_at
-        if dead:
-            await outgoing.bury(connection, found)
-    if dead:
+        buried = dead and await outgoing.bury(connection, found)
+    if buried:
         crash_point("transaction.buried")
         return True
     await _broadcast(gateway, found.purpose.name, Signed(found.txid, found.signed, found.expires_at))

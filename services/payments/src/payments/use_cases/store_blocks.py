@@ -87,8 +87,6 @@ async def _store(
             deposits += found
     if deposits:
         crash_point("block.stored")
-    if aside:
-        crash_point("transaction.set_aside")
     _tell(parts, network, deposits, aside)
 
 
@@ -100,20 +98,28 @@ async def _store_apart(
     refused: list[Unreadable] = []
     for txid in dict.fromkeys(r.txid for r in block.content.results):
         piece = only(block.content, txid)
-        try:
-            async with connection.savepoint():
-                deposits += await store_transfers(parts, connection, gateway.info.network, block.header, piece)
-        except Exception as error:
-            if away(error):
-                raise
-            reason = f"{type(error).__name__}: {error}"[:500]
-            refused.append(Unreadable(txid, reason, repr(piece)[:MOST_RAW]))
+        found, error = await _store_piece(parts, connection, gateway, Block(block.header, piece))
+        deposits += found
+        if error is not None:
+            refused.append(Unreadable(txid, f"{type(error).__name__}: {error}"[:500], repr(piece)[:MOST_RAW]))
             # How it ended is stored all the same where that can be: ours must never pass for lost.
-            async with connection.savepoint():
-                await store_transfers(
-                    parts, connection, gateway.info.network, block.header, replace(piece, transfers=[])
-                )
+            ended = Block(block.header, replace(piece, transfers=[]))
+            await _store_piece(parts, connection, gateway, ended)
     return deposits, refused
+
+
+async def _store_piece(
+    parts: Payments, connection: Connection, gateway: Gateway, piece: Block
+) -> tuple[list[Deposit], Exception | None]:
+    """Store what one transaction brings, or nothing; return what is wrong with it."""
+    try:
+        async with connection.savepoint():
+            network = gateway.info.network
+            return await store_transfers(parts, connection, network, piece.header, piece.content), None
+    except Exception as error:
+        if away(error):
+            raise
+        return [], error
 
 
 def only(content: BlockContent, txid: str) -> BlockContent:
