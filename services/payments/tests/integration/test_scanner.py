@@ -14,6 +14,7 @@ from payments.use_cases import store_blocks, tell_lag
 from payments.use_cases.check_invariants import check_invariants
 from payments.use_cases.replay_quarantined import replay_quarantined
 from payments.use_cases.scan_chain import scan_chain
+from payments.use_cases.store_transfers import store_transfers
 from support.chain import SandboxNode, sandbox_node
 from support.house import House
 from support.node_gate import node_gate
@@ -293,7 +294,7 @@ async def test_a_transaction_that_the_database_refuses_is_set_aside_and_its_bloc
         good, bad = await one.ask(alice), await one.ask(alice)
         await one.pay(bad, "1")
         await one.pay(good, "2")
-        real, address = store_blocks.store_transfers, bad["gateway_data"]["address"]
+        real, address = store_transfers, bad["gateway_data"]["address"]
 
         async def refusing(*arguments: Any) -> Any:
             found = await real(*arguments)
