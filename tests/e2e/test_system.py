@@ -84,7 +84,8 @@ async def test_the_demo_plays_the_whole_story_and_every_event_fits_its_contract(
     assert seen >= {
         "user.upserted", "balance.credited", "balance.debited", "deal.created", "deal.waiting_for_payment",
         "deal.confirmed", "deal.closed", "dispute.opened", "dispute.closed", "payment.created",
-        "payment.received", "payment.swept", "payment.succeeded", "chat.message",
+        "payment.received", "payment.swept", "payment.succeeded", "withdrawal.requested", "withdrawal.sent",
+        "withdrawal.succeeded", "chat.message",
     }  # fmt: skip
 
 
