@@ -20,6 +20,7 @@ from support.chain import SandboxNode, address_of, new_key
 from support.contracts import check_event
 from support.house import TRX, USDT, House
 
+ZERO = "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb"
 MOST_ROUNDS = 40
 
 
@@ -176,6 +177,7 @@ async def test_bad_requests_change_nothing(paying_house: House, tron_node: Sandb
 
     for to in (
         typo,
+        ZERO,
         "",
         "T" * 34,
         "0x" + "00" * 20,
@@ -416,6 +418,58 @@ async def test_a_paused_token_keeps_withdrawals_waiting(paying_house: House, tro
 
     assert (waiting["status"], "ContractRefuses" in waiting["waits_for"]) == ("queued", True)
     assert (await read(house, withdrawal))["status"] == "success"
+    await all_is_right(house)
+
+
+async def test_of_a_batch_one_bad_destination_fails_alone(paying_house: House, tron_node: SandboxNode) -> None:
+    house, node = paying_house, tron_node
+    alice, good = await begin(house, node), [address_of(new_key()) for _ in range(6)]
+
+    answers = await asyncio.gather(*(ask(house, alice, "10", to) for to in (*good[:3], ZERO, *good[3:])))
+    await settle(house, node)
+
+    assert [a.status_code for a in answers] == [200, 200, 200, 422, 200, 200, 200]
+    assert [await on_chain(house, to) for to in good] == [10 * USDT] * 6
+    assert await house.balance(alice) == "1940.000000"
+    await all_is_right(house)
+
+
+async def test_a_black_listed_main_wallet_keeps_withdrawals_waiting(
+    paying_house: House, tron_node: SandboxNode
+) -> None:
+    house, node = paying_house, tron_node
+    alice = await begin(house, node)
+    main = gateway_of(house).main_address
+    await node.admin("token", blacklist=main)
+    await node.settle()
+    kept, given_up = await asked(house, alice, "40"), await asked(house, alice, "50")
+
+    await settle(house, node)
+    waiting = await read(house, kept)
+    assert (await decide(house, given_up, "cancel", "withdraw")).status_code == 200
+    await node.admin("token", unblacklist=main)
+    await node.settle()
+    await settle(house, node)
+
+    assert (waiting["status"], "blacklisted" in waiting["waits_for"]) == ("queued", True)
+    assert [(await read(house, w))["status"] for w in (kept, given_up)] == ["success", "cancelled"]
+    assert await house.balance(alice) == "1960.000000"
+    await all_is_right(house)
+
+
+async def test_a_tokens_own_fee_is_the_recipients(paying_house: House, tron_node: SandboxNode) -> None:
+    house, node = paying_house, tron_node
+    alice, to = await begin(house, node), address_of(new_key())
+    await node.admin("token", fee_basis_points=10, maximum_fee=10 * USDT)
+    await node.settle()
+
+    withdrawal = await asked(house, alice, "100", to)
+    await settle(house, node)
+    await node.admin("token", fee_basis_points=0, maximum_fee=0)
+
+    assert (await read(house, withdrawal))["status"] == "success"
+    assert await on_chain(house, to) == 99_900_000
+    assert await rows(house, "SELECT currency FROM booking WHERE kind = 'fee'") == [("TRX",)]
     await all_is_right(house)
 
 

@@ -131,8 +131,8 @@ async def _store(connection: Connection, block: Block, gateway: Gateway, transfe
 
 
 def _is_token_fee(block: Block, own: Outgoing, transfer: Transfer) -> bool:
-    """Tell whether a token's owner took this of what we sent; it goes neither to us nor to the customer."""
-    return transfer.to_address not in block.own and transfer.to_address != own.to_address
+    """Tell whether a token's owner took this of what we collected; of a payout it is the recipient who bears it."""
+    return own.purpose.name != "payout" and transfer.to_address not in block.own
 
 
 async def _store_deposit(
