@@ -131,7 +131,7 @@ async def _store(connection: Connection, block: Block, gateway: Gateway, transfe
 
 
 def _is_token_fee(block: Block, own: Outgoing, transfer: Transfer) -> bool:
-    """Tell whether a token's owner took this of what we collected; of a payout it is the recipient who bears it."""
+    """Tell whether a token's owner took this of what we collected; of a payout the recipient bears it."""
     return own.purpose.name != "payout" and transfer.to_address not in block.own
 
 
