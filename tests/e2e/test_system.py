@@ -18,7 +18,7 @@ import pytest
 
 from garant_local.settings import ROOT
 from support.contracts import check_event
-from support.system import System
+from support.system import System, stopped
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -269,6 +269,32 @@ def read_environment(pid: int) -> dict[str, str]:
     """Return the settings that a process was started with."""
     entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+async def test_a_restore_where_nothing_is_lost_changes_nothing(system: System) -> None:
+    created = await deal(system)
+    await fund(system, created["customer_id"], "3")
+
+    async def balance() -> str:
+        found = await system.call("GET", f"/user/{created['customer_id']}/balance")
+        return str({b["currency"]: b["balance"] for b in found.json()}["USDT"])
+
+    await eventually(balance, lambda b: b == "3.000000", within_s=40)
+    environment = read_environment(system.process("payments"))
+    with stopped(system, "payments"):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "payments", "restore-wallets"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = orjson.loads(done.stdout)
+    assert [found[name] for name in ("deposits", "wallets", "carried_forward", "problems")] == [0, 0, 0, []]
+    assert await balance() == "3.000000"
 
 
 async def test_no_secret_is_in_a_log(system: System) -> None:

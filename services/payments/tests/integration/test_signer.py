@@ -19,7 +19,10 @@ from payments.domain.errors import LimitReached, SignerRefused
 from payments.domain.intents import NATIVE, Collect, DepositKey, Fuel, Intent, Payout
 from payments.domain.model import Header, Signed
 from payments.settings import USDT_MAINNET as USDT
-from support.house import CALLERS, Wire
+from payments.use_cases.check_payments import check_payments
+from payments.use_cases.scan_chain import scan_chain
+from support.chain import SandboxNode
+from support.house import CALLERS, House, Wire
 from support.servers import Databases
 from support.signing import SIGNER_CREDENTIAL, SigningHouse, open_signer
 
@@ -204,5 +207,59 @@ async def test_the_role_of_the_api_can_neither_read_the_seed_nor_write_what_is_c
         for statement in ("DELETE FROM signer.spent", "SELECT * FROM wallet"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_sweep_waits_while_the_signer_is_away_or_refuses(
+    paying_house: House, tron_node: SandboxNode
+) -> None:
+    payments, node = paying_house.parts, tron_node
+    assert payments is not None
+    assert paying_house.signing is not None
+    gateway = payments.gateways["tron_usdt"]
+    wire = Wire(paying_house.signing.app)
+    remote = RemoteSigner(InternalClient("http://signer", SIGNER_CREDENTIAL, transport=wire))
+    parts = replace(payments, signer=remote)
+    await node.admin("faucet", address=gateway.fuel_address, trx="10000")
+    await node.admin("faucet", address=gateway.main_address, trx="1", usdt="1")
+    await node.settle()
+    await scan_chain(parts, gateway)
+    alice = await paying_house.user(1)
+    body = {"gateway_id": "tron_usdt", "user_id": alice, "amount": "30", "currency": "USDT"}
+    payment = (await paying_house.call("payments", "POST", "/payment", body)).json()
+    await node.admin("faucet", address=payment["gateway_data"]["address"], usdt="30")
+
+    async def work() -> None:
+        await node.settle()
+        await scan_chain(parts, gateway)
+        await paying_house.deliver()
+        await execute(paying_house.databases, "UPDATE sweep SET due_at = now() WHERE step <> 'swept'")
+        await check_payments(parts, timedelta())
+
+    state = paying_house.signing.app.state
+    open_handed, strict = state.signing, replace(state.signing.limits, fuel_per_hour_sun=0)
+    for fault in ("cut", "deaf"):
+        setattr(wire, fault, True)
+        await work()
+        setattr(wire, fault, False)
+    state.signing = replace(open_handed, limits=strict)
+    await work()
+    said = await execute(paying_house.databases, "SELECT step, tries, last_error FROM sweep")
+    assert [(step, tries) for step, tries, _ in said] == [("planned", 3)]
+    assert "LimitReached" in said[0][2]
+    assert "SIGNER_FUEL_PER_HOUR_SUN" in said[0][2]
+    assert await paying_house.balance(alice) == "30.000000"  # crediting never waits for the signer
+
+    state.signing = open_handed
+    for _ in range(5):
+        await work()
+    assert await execute(paying_house.databases, "SELECT step FROM sweep") == [("swept",)]
+
+
+async def execute(databases: Databases, statement: str) -> list[Any]:
+    connection = await asyncpg.connect(databases.owner_url("payments"))
+    try:
+        return [tuple(row) for row in await connection.fetch(statement)]
     finally:
         await connection.close()
