@@ -83,15 +83,19 @@ async def test_an_empty_answer_for_a_block_with_a_deposit_is_asked_for_again(sol
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("blocks", [1_200, pytest.param(7_200, marks=pytest.mark.deep)])
+@pytest.mark.parametrize(("blocks", "per_s"), [(1_200, 60), pytest.param(7_200, 90, marks=pytest.mark.deep)])
 async def test_hours_down_are_caught_up_with_on_two_limited_nodes(
-    migrated: Databases, fresh_node: SandboxNode, record_property: Callable[[str, object], None], blocks: int
+    migrated: Databases,
+    fresh_node: SandboxNode,
+    record_property: Callable[[str, object], None],
+    blocks: int,
+    per_s: int,
 ) -> None:
-    """One hour of blocks, or six."""
+    """One hour of blocks, or six, on nodes that answer `per_s` calls a second each, all kinds of refusals above."""
     node = fresh_node
     async with (
-        node_gate(node.url, 150) as one,
-        node_gate(node.url, 150) as two,
+        node_gate(node.url, per_s) as one,
+        node_gate(node.url, per_s) as two,
         scanner(migrated, node, one.url, two.url) as late,
     ):
         alice = await late.begin()
@@ -111,7 +115,7 @@ async def test_hours_down_are_caught_up_with_on_two_limited_nodes(
                 pass
             return late.parts.scans["tron"].solid.height - (await height(late))  # type: ignore[union-attr]
 
-        await eventually(caught_up, lambda lag: lag == 0, within_s=60)
+        await eventually(caught_up, lambda lag: lag == 0, within_s=150)
         took_s = time.monotonic() - began
         refused = one.counts["refused"] + two.counts["refused"] - before
 
