@@ -164,6 +164,7 @@ class Stack:
             "TRON_NODE_URL": self.base_url("tron"),
             **(self._signer_access() if name == "payments" else {}),
             "TRON_SCAN_INTERVAL_S": "0.5",
+            "TRON_NODE_CALLS_PER_S": "1000",  # our own sandbox node has no limit
             "PAYMENTS_CHECK_INTERVAL_S": "5",
             **{f"{s.upper()}_PORT": str(self.settings.ports[s]) for s in SERVICES},
             **{f"{s.upper()}_URL": self.base_url(s) for s in SERVICES},

@@ -17,6 +17,14 @@ from payments.settings import USDT_MAINNET, PaymentsSettings, SignerSettings
         ("TRON_MAIN_WALLET", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6u"),
         ("TRON_USDT_CONTRACT", "banana"),
         ("PAYMENTS_DATABASE_URL", "sqlite://"),
+        ("TRON_NODE_URL", "node:9090"),
+        ("TRON_NODE_URLS", "http://a,banana"),
+        ("TRON_NODE_URLS", "http://a,http://a"),
+        ("TRON_NODE_KEYS", '{"http://elsewhere": "key"}'),
+        ("TRON_NODE_CALLS_PER_S", "0"),
+        ("TRON_NODE_CALLS_PER_DAY", "-1"),
+        ("TRON_BLOCKS_IN_FLIGHT", "0"),
+        ("TRON_STALE_AFTER_S", "1"),
     ],
 )
 def test_a_broken_setting_is_named(
@@ -33,6 +41,25 @@ def test_a_broken_setting_is_named(
         load(PaymentsSettings)
 
     assert variable in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variables", "nodes"),
+    [
+        ({}, ("http://127.0.0.1:9090",)),
+        ({"TRON_NODE_URL": "http://one"}, ("http://one",)),
+        ({"TRON_NODE_URLS": "http://a, https://b/key/"}, ("http://a", "https://b/key/")),
+        ({"TRON_NODE_URLS": '["http://a", "http://b"]', "TRON_NODE_URL": "http://one"}, ("http://a", "http://b")),
+    ],
+)
+def test_nodes_are_one_url_or_several(
+    variables: dict[str, str], nodes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = {"SERVICE_CREDENTIAL": "x" * 20, "SIGNER_CREDENTIAL": "x" * 20, "SERVICE_CALLERS": "{}"}
+    for name, value in {**needed, "PAYMENTS_DATABASE_URL": "postgresql://x", **variables}.items():
+        monkeypatch.setenv(name, value)
+
+    assert load(PaymentsSettings).nodes == nodes
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,7 @@ class NodePool:
         failures: dict[str, str] = {}
         while (node := self._next(turns, height)) is not None and self._now() - began < CALL_S:
             turns[node] -= 1
+            asked_at = self._now()
             try:
                 answer = await node.call(method, body)
             except NodeUnavailable as error:
@@ -150,7 +151,8 @@ class NodePool:
                 turns[node] = 0
                 lies[node.name] = error
                 failures[node.name] = error.detail
-                node.pause("behind" if isinstance(error, NodeBehind) else "lied", f"{method}: {error.detail}")
+                outcome = "behind" if isinstance(error, NodeBehind) else "lied"
+                node.pause(outcome, f"{method}: {error.detail}", asked_at)
                 continue
             node.praise()
             return found

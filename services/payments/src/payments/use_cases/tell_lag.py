@@ -3,8 +3,6 @@
 Each is told once per episode. Nothing here stops anything: time that moves money is the chain's, never ours.
 """
 
-from datetime import timedelta
-
 from prometheus_client import Gauge
 
 from common.logging import get_logger, report
@@ -39,8 +37,16 @@ FOREIGN = Gauge(
 )
 
 
+BEHIND_LIMITS = 10
+"""A scan that is so many times further behind than a head may be old is an alarm: a quarter of an hour."""
+
+
 class ChainStale(Exception):
     """The chain's head is old by our clock: the nodes stand still, or our clock is ahead."""
+
+
+class ScanBehind(Exception):
+    """The block scanned last is old while the chain goes on: deposits are credited late."""
 
 
 class ClockBehind(Exception):
@@ -52,20 +58,22 @@ class ChainUnlikeCursor(Exception):
 
 
 def tell_lag(parts: Payments, network: str, cursor: Cursor) -> None:
-    """Set the metrics, and raise or end the alarms of an old head and of a clock that is behind."""
+    """Set the metrics, and raise or end the alarms of an old head, a scan and a clock that are behind."""
     state, now = parts.scans[network], parts.clock.now()
     seen = [cursor.time]
     if state.solid is not None:
         LAG_BLOCKS.labels(network).set(max(0, state.solid.height - cursor.height))
         seen.append(state.solid.time)
     seen += [block.header.time for block in state.view.blocks.values()]
-    age = now - max(seen)
-    LAG_S.labels(network).set(max(0.0, (now - cursor.time).total_seconds()))
+    age, lag, limit = now - max(seen), now - cursor.time, parts.policy.stale_after
+    LAG_S.labels(network).set(max(0.0, lag.total_seconds()))
     HEAD_AGE_S.labels(network).set(age.total_seconds())
-    text = f"{network}: the newest block is {age.total_seconds():.0f} s old by our clock"
-    limit = parts.policy.stale_after
-    _episode(parts, network, "chain.stale", begun=age > limit, error=ChainStale(text))
-    _episode(parts, network, "clock.behind_chain", begun=age < timedelta() - limit, error=ClockBehind(text))
+    newest = f"{network}: the newest block is {age.total_seconds():.0f} s old by our clock"
+    scanned = f"{network}: the block scanned last is {lag.total_seconds():.0f} s old"
+    is_behind = age <= limit and lag > BEHIND_LIMITS * limit
+    _episode(parts, network, "chain.stale", begun=age > limit, error=ChainStale(newest))
+    _episode(parts, network, "scan.behind", begun=is_behind, error=ScanBehind(scanned))
+    _episode(parts, network, "clock.behind_chain", begun=age < -limit, error=ClockBehind(newest))
 
 
 def tell_progress(parts: Payments, network: str, cursor: Cursor) -> None:
