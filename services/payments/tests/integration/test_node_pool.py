@@ -63,7 +63,7 @@ def foreign(answer: Any) -> Any:
 @pytest.mark.parametrize("kind", ["429", "403", "500", "503", "html", "error", "drop_before", "drop_after"])
 async def test_a_failure_of_one_node_is_answered_by_the_other(gates: Gates, kind: str) -> None:
     one, two = await gates.gate(), await gates.gate()
-    pool = gates.pool(one, two)
+    pool = gates.pool(one, two, limits=NodeLimits(first_pause_s=5, timeout_s=2))
     await gates.node.admin("faults", endpoint="getblock", kind=kind, count=1)
 
     header = read_header(await pool.ask(*HEAD, same))
@@ -218,3 +218,18 @@ async def test_metrics_tell_each_nodes_calls_and_whether_it_is_well(gates: Gates
     assert REGISTRY.get_sample_value("garant_payments_node_calls_total", node | {"outcome": "ok"}) == 1
     assert REGISTRY.get_sample_value("garant_payments_node_calls_total", node | {"outcome": "error"}) == 1
     assert REGISTRY.get_sample_value("garant_payments_node_up", node) == 0
+
+
+async def test_what_goes_with_a_solid_head_is_asked_of_a_node_that_has_it(gates: Gates) -> None:
+    one, two = await gates.gate(), await gates.gate()
+    pool = gates.pool(one, two)
+    old = await pool.newest(*HEAD, read_header)
+    await gates.node.mine(3)
+    new = await pool.newest(*HEAD, read_header)
+    assert [gate.counts[HEAD[0]] for gate in (one, two)] == [1, 1]
+
+    for _ in range(4):
+        await pool.ask("walletsolidity/getaccount", {"address": "41" + "00" * 20}, same, pool.reached)
+
+    assert (pool.reached, new.height) == (old.height + 3, old.height + 3)
+    assert [gate.counts["walletsolidity/getaccount"] for gate in (one, two)] == [0, 4]

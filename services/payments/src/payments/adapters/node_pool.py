@@ -63,6 +63,11 @@ class NodePool:
         for node in self.nodes:
             await node.close()
 
+    @property
+    def reached(self) -> int:
+        """The highest solid block that any node has shown."""
+        return max(node.reached for node in self.nodes)
+
     async def ask(self, method: str, body: dict[str, Any], read: Callable[[Any], T], height: int = 0) -> T:
         """Ask until a node's answer can be read.
 
@@ -84,14 +89,13 @@ class NodePool:
         Raises:
             NodeUnavailable: when no node answers.
         """
-        best, seen_at = self._best.get(method, (0, float("-inf")))
-        if self._now() - seen_at > BEST_KEPT_S:
-            best = 0
+        best = self.best(method)
         behind: list[Header] = []
 
         def near(node: Node, answer: Any) -> Header:
             header = read(answer)
-            node.reached = header.height
+            if method.startswith("walletsolidity/"):
+                node.reached = header.height
             if header.height < best - MOST_BEHIND:
                 behind.append(header)
                 raise NodeBehind(f"its head is {best - header.height} blocks behind")
@@ -103,9 +107,14 @@ class NodePool:
             if not behind:
                 raise
             return max(behind, key=lambda h: h.height)  # nobody has more
-        if header.height >= best:
+        if header.height >= self._best.get(method, (0, 0.0))[0] or not best:
             self._best[method] = (header.height, self._now())
         return header
+
+    def best(self, method: str) -> int:
+        """Return the highest block that a node's head was at within the last minute."""
+        height, seen_at = self._best.get(method, (0, float("-inf")))
+        return 0 if self._now() - seen_at > BEST_KEPT_S else height
 
     async def ask_everywhere(self, method: str, body: dict[str, Any]) -> list[tuple[str, Any]]:
         """Ask all nodes that are well, two at least where there are two; return who answered what.

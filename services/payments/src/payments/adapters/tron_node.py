@@ -55,7 +55,8 @@ class TronNode:
         await self._pool.close()
 
     async def _ask(self, method: str, body: dict[str, Any]) -> Any:
-        return await self._pool.ask(method, body, _as_it_is)
+        # What is compared with a solid head must not come from a node that is behind it.
+        return await self._pool.ask(method, body, _as_it_is, self._pool.reached)
 
     async def solid_head(self) -> Header:
         """See the port."""
@@ -63,7 +64,9 @@ class TronNode:
 
     async def head_height(self) -> int:
         """See the port."""
-        return (await self._pool.newest("wallet/getblock", {"detail": False}, read_header)).height
+        method = "wallet/getblock"
+        header = await self._pool.newest(method, {"detail": False}, read_header)
+        return max(header.height, self._pool.best(method))  # the node may be some blocks behind
 
     async def solid_header(self, height: int, parent: str | None = None) -> Header:
         """See the port."""
