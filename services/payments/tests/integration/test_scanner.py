@@ -412,6 +412,26 @@ async def test_a_steady_scan_takes_two_calls_a_block_and_one_a_tick(solo: Scanne
     assert sum(calls.values()) <= 2 * blocks + blocks
 
 
+async def test_trx_is_shown_at_the_head_and_credited_without_fetching_its_block_again(solo: Scanner) -> None:
+    alice = await solo.begin()
+    body = {"gateway_id": "tron_trx", "user_id": alice, "amount": "30", "currency": "TRX"}
+    payment = (await solo.house.call("payments", "POST", "/payment", body)).json()
+    await watch(solo)
+    await solo.node.admin("requests", clear=True)
+    await solo.node.admin("faucet", address=payment["gateway_data"]["address"], trx="30")
+    await watch(solo)
+    shown = await solo.read(payment)
+    for _ in range(4):
+        await solo.node.mine()
+        await solo.scan()
+    calls = await solo.node.admin("requests")
+    done = await solo.read(payment)
+
+    assert (shown["seen_amount"], shown["received_amount"]) == ("30.000000", "0.000000")
+    assert (done["seen_amount"], done["received_amount"]) == ("0.000000", "30.000000")
+    assert "walletsolidity/getblockbynum" not in calls
+
+
 async def test_money_sent_before_a_payment_expired_counts_in_time_after_an_outage(solo: Scanner) -> None:
     alice = await solo.begin()
     solo.change(
