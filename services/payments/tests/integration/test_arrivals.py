@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from support.cashier import Cashier, wallet
-from support.chain import SandboxNode
 from support.chain import USDT as CONTRACT
+from support.chain import SandboxNode
 from support.customer import FAKE, rich, token_owner
 from support.house import TRX, USDT, House
 from support.waiting import eventually
