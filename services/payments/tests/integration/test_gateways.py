@@ -133,7 +133,7 @@ def host() -> Host:
     def on_tron(info: object, asset: str) -> TronGateway:
         return TronGateway(info, asset, None, None, root.main_address, root.fuel_address)  # type: ignore[arg-type]
 
-    return Host({}, on_tron)  # type: ignore[arg-type]  # no chain is asked
+    return Host({}, on_tron)
 
 
 def one(gateway_id: str = "new", network: str = "tron", currency: str = "NEW", asset: str = "TX") -> str:
