@@ -4,7 +4,7 @@ HTTP between them goes through ASGI; a wire can be told to fail, before or after
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -52,7 +52,9 @@ WITHDRAWALS = {
 }
 QUICK_NODES = NodeLimits(calls_per_s=10_000, first_pause_s=0.05, longest_pause_s=0.4, longest_outage_pause_s=0.2)
 """Nodes of a test are asked again at once."""
+CURRENCIES = "USDT:6,TRX:6,FUSD:6"
 GATEWAYS = ("tron_usdt", "tron_trx")
+THRESHOLDS = {"USDT": 1 * USDT, "TRX": 10 * TRX, "FUSD": 1 * USDT}
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -81,6 +83,14 @@ class Wire(httpx.AsyncBaseTransport):
         if self.deaf and struck:
             raise httpx.ReadTimeout("deaf", request=request)
         return response
+
+
+@dataclass(frozen=True, slots=True)
+class Plugged:
+    """Which gateways payments has, and the assets that the signer may move beside USDT and TRX."""
+
+    gateways: tuple[str, ...] = GATEWAYS
+    signer_assets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -151,11 +161,11 @@ class House:
         result: dict[str, Any] = answer.json()["results"][0]
         return result
 
-    async def balance(self, user_id: int, key: str = "default") -> str:
-        """Return a user's USDT balance as text."""
+    async def balance(self, user_id: int, key: str = "default", currency: str = "USDT") -> str:
+        """Return a user's balance as text."""
         answer = await self.call("accounts", "GET", f"/user/{user_id}/balance", key=key)
-        (usdt,) = [b for b in answer.json() if b["currency"] == "USDT"]
-        return str(usdt["balance"])
+        (found,) = [b for b in answer.json() if b["currency"] == currency]
+        return str(found["balance"])
 
     async def deal(self, customer: int, performer: int, price: Any = "10", **more: Any) -> dict[str, Any]:
         """Create a deal."""
@@ -210,15 +220,17 @@ def nothing() -> None:
     """Do nothing when events were stored: the test looks at the outbox."""
 
 
-async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> None:
+async def add_payments(house: House, stack: AsyncExitStack, node_url: str, plugged: Plugged) -> None:
     """Put payments into the house, with a new seed, on nodes whose URLs are separated by commas."""
     database = Database(house.databases.url("payments"), "payments-test", 10)
     stack.push_async_callback(database.close)
     client = InternalClient("http://accounts", CALLERS["payments"], transport=httpx.ASGITransport(house.accounts))
     stack.push_async_callback(client.close)
-    house.signing = await open_signer(house.databases, stack)
+    house.signing = await open_signer(
+        house.databases, stack, signer_assets=plugged.signer_assets, currencies=CURRENCIES
+    )
     pool = NodePool([NodeAddress(url) for url in node_url.split(",")], QUICK_NODES)
-    gateways, node = payments.main.build_gateways(pool, house.signing.stored.root, GATEWAYS)
+    gateways, node = payments.main.build_gateways(pool, house.signing.stored.root, plugged.gateways)
     stack.push_async_callback(node.close)
     house.parts = Payments(
         database=database,
@@ -226,7 +238,7 @@ async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> No
         accounts=PaymentsAccounts(client),
         signer=house.signing.remote,
         clock=SystemClock(),
-        policy=Policy(timedelta(hours=1), {"USDT": 1 * USDT, "TRX": 10 * TRX}, 30_000_000, WITHDRAWALS),
+        policy=Policy(timedelta(hours=1), THRESHOLDS, 30_000_000, WITHDRAWALS),
         told=nothing,
     )
     app = payments.main.build_app({})
@@ -235,7 +247,7 @@ async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> No
     app.state.parts = house.parts
     app.state.verifier = house.deals.state.verifier
     app.state.callers = CALLERS
-    app.state.currencies = Currencies.parse("USDT:6,TRX:6")
+    app.state.currencies = Currencies.parse(CURRENCIES)
     house.payments = app
     back = InternalClient("http://payments", CALLERS["accounts"], transport=httpx.ASGITransport(app))
     stack.push_async_callback(back.close)
@@ -243,7 +255,9 @@ async def add_payments(house: House, stack: AsyncExitStack, node_url: str) -> No
 
 
 @asynccontextmanager
-async def build_house(databases: Databases, node_url: str | None = None) -> AsyncIterator[House]:
+async def build_house(
+    databases: Databases, node_url: str | None = None, plugged: Plugged | None = None
+) -> AsyncIterator[House]:
     """Put the services together over clean databases, with two tenants and their keys.
 
     Payments is among them where a node is given.
@@ -261,7 +275,7 @@ async def build_house(databases: Databases, node_url: str | None = None) -> Asyn
         accounts_app.state.ledger = ledger
         accounts_app.state.verifier = CachedVerifier(LocalKeys(accounts_db))
         accounts_app.state.callers = CALLERS
-        accounts_app.state.currencies = Currencies.parse("USDT:6")
+        accounts_app.state.currencies = Currencies.parse(CURRENCIES)
         wire = Wire(accounts_app)
         client = InternalClient("http://accounts", CALLERS["deals"], transport=wire)
         stack.push_async_callback(client.close)
@@ -276,7 +290,7 @@ async def build_house(databases: Databases, node_url: str | None = None) -> Asyn
         deals_app.state.money = money
         deals_app.state.verifier = CachedVerifier(RemoteKeys(keys_client))
         deals_app.state.callers = CALLERS
-        deals_app.state.currencies = Currencies.parse("USDT:6")
+        deals_app.state.currencies = Currencies.parse(CURRENCIES)
         deals_app.state.signer = Ed25519Signer("11" * 32)
         house = House(databases, accounts_app, deals_app, ledger, accounts_db, money, wire)
         tenant = await manage_keys.create_tenant(accounts_db, "test")
@@ -290,5 +304,5 @@ async def build_house(databases: Databases, node_url: str | None = None) -> Asyn
         ):
             house.keys[name] = (await manage_keys.create_key(accounts_db, owner, scopes))[1]
         if node_url is not None:
-            await add_payments(house, stack, node_url)
+            await add_payments(house, stack, node_url, plugged or Plugged())
         yield house

@@ -32,7 +32,7 @@ from payments.adapters.node import NodeAddress, NodeLimits
 from payments.adapters.node_pool import NodePool
 from payments.adapters.remote_signer import RemoteSigner
 from payments.adapters.signer import Bounds, LocalSigner
-from payments.adapters.tron_gateway import TronGateway
+from payments.adapters.tron_gateway import NETWORK, TronGateway
 from payments.adapters.tron_node import TronNode
 from payments.api import internal, public, signing, withdrawals
 from payments.consumers.events import consumers, followed, handlers
@@ -135,6 +135,10 @@ def build_gateways(
     node, addresses = TronNode(pool), DepositAddresses(root.deposit_xpub)
 
     def on_tron(info: GatewayInfo, asset: str) -> Gateway:
+        if asset != NATIVE and not node.is_address(asset):
+            raise ValueError(f"{asset!r} is no contract on Tron")
+        if info.network != NETWORK:
+            raise ValueError(f"the network of {info.id} is {NETWORK}, not {info.network}")
         node.watch(asset)
         return TronGateway(info, asset, node, addresses, main_wallet or root.main_address, root.fuel_address)
 

@@ -6,6 +6,7 @@
 The function takes a `Host` and returns the gateways it makes; docs/gateways.md shows how to write one.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -14,6 +15,9 @@ from payments.domain.model import GatewayInfo
 from payments.domain.ports import Gateway
 
 GROUP = "garant.gateways"
+_NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
+_CURRENCY = re.compile(r"[A-Z][A-Z0-9]{1,11}", re.ASCII)
+_ASSET = re.compile(r"\S{1,100}")
 
 
 class PluginError(Exception):
@@ -45,28 +49,62 @@ def load_gateways(host: Host, wanted: Collection[str]) -> dict[str, Gateway]:
     """Return the gateways of the wanted plugins, by id, in the order that they are wanted in.
 
     Raises:
-        PluginError: when a plugin is not installed or fails, or two gateways have one id or one asset.
+        PluginError: when a plugin is not installed or fails, or two gateways have one id, or one network and asset
+            or currency.
     """
-    installed = {point.name: point for point in entry_points(group=GROUP)}
     found: dict[str, Gateway] = {}
-    taken: set[tuple[str, str]] = set()
     for name in wanted:
-        point = installed.get(name)
-        if point is None:
-            names = ", ".join(sorted(installed))
-            raise PluginError(f"the setting GATEWAYS names {name!r}; installed are {names}")
-        for gateway in _made(point, host):
-            place = (gateway.info.network, gateway.asset)
-            if gateway.info.id in found or place in taken:
-                raise PluginError(f"the gateway {gateway.info.id} of {point.value} is there already (GATEWAYS)")
-            taken.add(place)
+        for gateway in _made(name, _installed(name), host):
+            for other in found.values():
+                if clash := _clash(gateway, other):
+                    what = f"whose gateway {gateway.info.id} has the {clash} of {other.info.id}"
+                    raise PluginError(f"GATEWAYS names {name!r}, {what}")
             found[gateway.info.id] = gateway
     return found
 
 
-def _made(point: EntryPoint, host: Host) -> Sequence[Gateway]:
+def _installed(name: str) -> EntryPoint:
+    """Return the one plugin of this name."""
+    points = {point.value: point for point in entry_points(group=GROUP, name=name)}
+    if not points:
+        names = ", ".join(sorted({point.name for point in entry_points(group=GROUP)}))
+        raise PluginError(f"GATEWAYS names {name!r}, which no installed package gives; installed are {names}")
+    if len(points) > 1:
+        raise PluginError(f"GATEWAYS names {name!r}, which is in several packages: {', '.join(sorted(points))}")
+    return next(iter(points.values()))
+
+
+def _made(name: str, point: EntryPoint, host: Host) -> Sequence[Gateway]:
     try:
         plugin: Plugin = point.load()
-        return plugin(host)
+        gateways = list(plugin(host))
+        for gateway in gateways:
+            _check(gateway)
     except Exception as error:  # a stranger's code: whatever it raises is told with its name
-        raise PluginError(f"the gateway plugin {point.value} failed: {type(error).__name__}: {error}") from error
+        what = f"{type(error).__name__}: {error}"
+        raise PluginError(f"GATEWAYS names {name!r}, whose plugin {point.value} failed: {what}") from error
+    return gateways
+
+
+def _check(gateway: Gateway) -> None:
+    """Refuse names that the ledger's accounts and keys could not hold."""
+    info = gateway.info
+    for what, text, pattern in (
+        ("id", info.id, _NAME),
+        ("network", info.network, _NAME),
+        ("currency", info.currency, _CURRENCY),
+        ("asset", gateway.asset, _ASSET),
+    ):
+        if not pattern.fullmatch(text):
+            raise ValueError(f"{text!r} is no {what} of a gateway")
+
+
+def _clash(gateway: Gateway, other: Gateway) -> str | None:
+    """Return what two gateways share that they may not."""
+    if gateway.info.id == other.info.id:
+        return "id"
+    if gateway.info.network != other.info.network:
+        return None
+    if gateway.asset == other.asset:
+        return "asset"
+    return "currency" if gateway.info.currency == other.info.currency else None

@@ -27,8 +27,8 @@ NATIVE_BYTES = 270
 FREE_BANDWIDTH = 600
 ENERGY_MARGIN_PERCENT = 10
 """The state may change between the estimate and the block."""
-PRICES_KEPT_S = 600.0
-"""Prices change by a vote that takes three days."""
+PRICES_KEPT_S = 3.0
+"""A block's time: a price may change with any block, and every transfer that was priced before burns in vain."""
 BLOCKS_KEPT = 64
 """Blocks whose transactions were fetched at the head: they are not fetched again when they are solid."""
 
@@ -162,14 +162,17 @@ class TronNode:
         answer = await self._constant(asset, address, "balanceOf(address)", parameter)
         return int(answer["constant_result"][0], 16)
 
-    async def _constant(self, asset: str, owner: str, selector: str, parameter: str) -> dict[str, Any]:
+    async def _constant(
+        self, asset: str, owner: str, selector: str, parameter: str, *, solid: bool = True
+    ) -> dict[str, Any]:
         body = {
             "owner_address": to_hex_address(owner),
             "contract_address": to_hex_address(asset),
             "function_selector": selector,
             "parameter": parameter,
         }
-        answer = await self._ask("walletsolidity/triggerconstantcontract", body)
+        node = "walletsolidity" if solid else "wallet"
+        answer = await self._ask(f"{node}/triggerconstantcontract", body)
         if not isinstance(answer, dict) or not isinstance(answer.get("result"), dict):
             raise NodeUnavailable(f"{selector} of {asset}: {str(answer)[:200]}")
         if "message" in answer["result"]:
@@ -184,20 +187,24 @@ class TronNode:
         energy = 0
         if asset != NATIVE:
             parameter = to_hex_address(to)[2:].rjust(64, "0") + f"{amount:064x}"
-            estimate = await self._constant(asset, sender, "transfer(address,uint256)", parameter)
+            # At the head, where it will be carried out: what was paused a moment ago would burn all the same.
+            call = (asset, sender, "transfer(address,uint256)", parameter)
+            estimate = await self._constant(*call, solid=False)
             energy = int(estimate["energy_used"]) * (100 + ENERGY_MARGIN_PERCENT) // 100
         address = {"address": to_hex_address(sender)}
         loan = {"owner_address": to_hex_address(lender), "type": 1}
-        account, resources, lendable, prices = await asyncio.gather(
+        # What a staked TRX gives is told of accounts that exist: of the lender, not of a new wallet.
+        account, resources, totals, lendable, prices = await asyncio.gather(
             self._ask("walletsolidity/getaccount", address),
             self._ask("wallet/getaccountresource", address),
+            self._ask("wallet/getaccountresource", {"address": to_hex_address(lender)}),
             self._ask("wallet/getcandelegatedmaxsize", loan),
             self._get_prices(),
         )
         size = NATIVE_BYTES if asset == NATIVE else TOKEN_BYTES
         free = resources.get("freeNetLimit", FREE_BANDWIDTH) - resources.get("freeNetUsed", 0)
         staked = resources.get("NetLimit", 0) - resources.get("NetUsed", 0)
-        weight = resources.get("TotalEnergyWeight", 0)
+        weight = totals.get("TotalEnergyWeight", 0)
         return Facts(
             energy=energy,
             size=size,
@@ -206,7 +213,7 @@ class TronNode:
             sun=account.get("balance", 0),
             activated=bool(account),
             lendable_sun=lendable.get("max_size", 0),
-            energy_per_trx=Fraction(resources.get("TotalEnergyLimit", 0), weight) if weight else Fraction(0),
+            energy_per_trx=Fraction(totals.get("TotalEnergyLimit", 0), weight) if weight else Fraction(0),
             prices=prices,
         )
 

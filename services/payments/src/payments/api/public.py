@@ -8,12 +8,12 @@ from common.auth import Principal, require
 from common.idempotency import KeyInFlight, Once
 from common.money import AmountError, Currencies
 from common.web import Configured, Id, answers, router
-from payments.api.schemas import GatewayOut, PaymentIn, PaymentOut
+from payments.api.schemas import ArrivalOut, GatewayOut, PaymentIn, PaymentOut
 from payments.domain.errors import InvalidPayment, PaymentNotFound, UserNotFound
 from payments.domain.model import Payment, Sight
 from payments.use_cases.context import Payments
 from payments.use_cases.create_payment import Asked, create_payment
-from payments.use_cases.read_payments import read_payment
+from payments.use_cases.read_payments import read_arrivals, read_payment
 
 routes = router(prefix="/api/v1/payment", tags=["payments"])
 
@@ -70,4 +70,6 @@ async def create_a_payment(
 async def read_a_payment(payment_id: Id, who: Reader, parts: Parts, currencies: Configured) -> PaymentOut:
     """Read a payment."""
     payment, sight = await read_payment(parts.database, who.tenant_id, payment_id)
-    return show(payment, parts, currencies, sight)
+    shown = show(payment, parts, currencies, sight)
+    shown.arrivals = [ArrivalOut.of(a, currencies) for a in await read_arrivals(parts.database, payment)]
+    return shown

@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from common.ids import MAX_ID
-from common.money import Amount, Currency
+from common.money import Amount, Currencies, Currency
 from common.web import Body
-from payments.domain.model import Payment, Sight, Withdrawal, WithdrawalStatus
+from payments.domain.model import Arrival, Arrived, Payment, Sight, Withdrawal, WithdrawalStatus
 from payments.domain.ports import Gateway
 
 
@@ -40,6 +40,35 @@ class GatewayData(BaseModel):
     token_contract: str | None = Field(default=None, examples=["TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"])
 
 
+class ArrivalOut(BaseModel):
+    """A solid transfer to the payment's address. The user is credited with it, whatever its state."""
+
+    txid: str = Field(examples=["6f4f0d7c1c8b6c2f0ed3f1a35c5dfd7d5c3c0b8a6c4a1f0e9d8c7b6a5f4e3d2c"])
+    amount: str = Field(examples=["12.500000"])
+    currency: str = Field(examples=["USDT"])
+    state: Arrival = Field(
+        examples=["exact"],
+        description=(
+            "what it was to the payment: exactly what was left to pay (`exact`), less (`under`), more (`over`), "
+            "after it had expired (`late`), after it was paid (`extra`), or in an `other_currency`"
+        ),
+    )
+    credited: bool = Field(description="it is on the user's balance")
+
+    @classmethod
+    def of(cls, arrived: Arrived, currencies: Currencies) -> "ArrivalOut":
+        """Show an arrival."""
+        currency = currencies.get(arrived.currency)
+        assert currency is not None, f"{arrived.currency} was configured once and must stay (CURRENCIES)"
+        return cls(
+            txid=arrived.txid,
+            amount=currency.to_text(arrived.amount),
+            currency=arrived.currency,
+            state=arrived.state,
+            credited=arrived.credited,
+        )
+
+
 class PaymentOut(BaseModel):
     """A payment."""
 
@@ -63,6 +92,9 @@ class PaymentOut(BaseModel):
     created_at: datetime
     expires_at: datetime
     gateway_data: GatewayData
+    arrivals: list[ArrivalOut] = Field(
+        default=[], description="what arrived, solid, the newest last; the last 50 are shown"
+    )
 
     @classmethod
     def of(cls, payment: Payment, gateway: Gateway, currency: Currency, sight: Sight) -> "PaymentOut":

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from common.db import Connection
-from payments.domain.model import Arrival, Deposit, GatewayInfo, Header, Payment, Transfer, TransferClass
+from payments.domain.model import Arrival, Arrived, Deposit, GatewayInfo, Header, Payment, Transfer, TransferClass
 
 _CURSOR = sa.text("SELECT height, hash, block_time FROM scan_cursor WHERE network = :network")
 _LOCK_CURSOR = sa.text(f"{_CURSOR.text} FOR UPDATE")
@@ -79,9 +79,9 @@ _IN_TIME = sa.text(
 )
 _ARRIVALS = sa.text(
     """
-    SELECT txid, log_index, arrival, currency, amount::text, height, applied_at IS NOT NULL AS credited
+    SELECT txid, currency, amount::text, arrival, applied_at IS NOT NULL
       FROM transfer WHERE payment_id = :payment_id AND class = 'deposit'
-     ORDER BY height, txid, log_index LIMIT :limit
+     ORDER BY height DESC, txid DESC, log_index DESC LIMIT :limit
     """
 )
 _OPENED = sa.text("SELECT address FROM own_wallet WHERE network = :network")
@@ -250,10 +250,10 @@ async def received_in_time(connection: Connection, payment: Payment) -> int:
     return int(await connection.value(_IN_TIME, values))
 
 
-async def arrivals(connection: Connection, payment_id: int, limit: int) -> list[dict[str, Any]]:
-    """Return what arrived for a payment, in the chain's order."""
+async def arrivals(connection: Connection, payment_id: int, limit: int) -> list[Arrived]:
+    """Return what arrived for a payment last, in the chain's order."""
     rows = await connection.execute(_ARRIVALS, {"payment_id": payment_id, "limit": limit})
-    return [dict(row) for row in rows]
+    return [Arrived(r[0], r[1], int(r[2]), Arrival(r[3]), r[4]) for r in reversed(list(rows))]
 
 
 async def opened(connection: Connection, network: str) -> set[str]:

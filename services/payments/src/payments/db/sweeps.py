@@ -59,6 +59,15 @@ _LEFT_IN_WALLET = sa.text(
                            AND s.currency = :currency AND s.step = 'swept'), 0))::text
     """
 )
+_OTHER_UNDER_WAY = sa.text(
+    """
+    SELECT 1 FROM sweep WHERE wallet_id = :wallet_id AND id <> :id AND step <> 'swept'
+       AND (step <> 'planned' OR lent_sun > 0)
+    UNION ALL
+    SELECT 1 FROM sweep WHERE wallet_id = :wallet_id AND id <> :id AND step = 'swept' AND lent_sun > 0
+     LIMIT 1
+    """
+)
 _LOCK_WALLET = sa.text("SELECT id FROM wallet WHERE id = :wallet_id FOR NO KEY UPDATE")
 _UNSWEPT_OF = sa.text(f"SELECT ({_UNSWEPT})::text FROM wallet w WHERE w.id = :wallet_id")
 _CLAIM = sa.text(
@@ -137,8 +146,19 @@ async def lock_wallet(connection: Connection, wallet_id: int, currency: str) -> 
     The sum is read after the lock, so a deposit that is being stored is either in it or comes after.
     """
     await connection.execute(_LOCK_WALLET, {"wallet_id": wallet_id})
+    return await left(connection, wallet_id, currency)
+
+
+async def left(connection: Connection, wallet_id: int, currency: str) -> int:
+    """Return what arrived in a wallet, applied or not, less what was swept."""
     values = {"wallet_id": wallet_id, "currency": currency}
     return int(await connection.value(_LEFT_IN_WALLET, values))
+
+
+async def other_under_way(connection: Connection, sweep: Sweep) -> bool:
+    """Tell whether another sweep of the same wallet uses its TRX or energy now."""
+    values = {"wallet_id": sweep.wallet_id, "id": sweep.id}
+    return await connection.first(_OTHER_UNDER_WAY, values) is not None
 
 
 async def claim_due(

@@ -228,6 +228,17 @@ class Deposit:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrived:
+    """What a payer sees of a deposit: `credited` once accounts has applied it."""
+
+    txid: str
+    currency: str
+    amount: int
+    state: Arrival
+    credited: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Booked:
     """What came from outside or went there, as the ledger has it; `place` orders the pages of a list."""
 

@@ -8,6 +8,8 @@ from payments.domain.model import Arrival, Facts, Payment, PaymentStatus, Transf
 
 SUN = 1_000_000
 """Sun in a TRX, and the least stake that can be lent."""
+FUEL_BYTES, LOAN_BYTES = 270, 300
+"""At most so many bytes of bandwidth are a transfer of TRX, and a loan of energy or its way back."""
 
 
 def classify(*, ours: bool, to_deposit_wallet: bool, to_own_wallet: bool) -> TransferClass:
@@ -74,7 +76,7 @@ class TooDear(Exception):
 
 
 def next_intent(
-    wallet: DepositKey, asset: str, amount: int, facts: Facts, left_sun: int, reserved_sun: int
+    wallet: DepositKey, asset: str, amount: int, facts: Facts, left_sun: int, ours_sun: int
 ) -> Fuel | Delegate | Collect:
     """Return what has to be signed next for a sweep: the fuel ladder.
 
@@ -86,23 +88,26 @@ def next_intent(
         amount: how much of it.
         facts: what it needs and what there is.
         left_sun: what the sweep may still cost.
-        reserved_sun: TRX in the wallet that is its user's, and pays for nothing.
+        ours_sun: TRX in the wallet that we put there; the rest is its user's and pays for nothing.
 
     Raises:
         TooDear: when it would cost more than is left.
     """
     prices = facts.prices
-    start = 0 if facts.activated else prices.activation
     bytes_sun = 0 if facts.has_bandwidth or not facts.activated else facts.size * prices.byte
     missing = max(0, facts.energy - facts.energy_at_hand)
     stake = max(SUN, ceil(missing / facts.energy_per_trx * SUN)) if missing and facts.energy_per_trx else 0
     lent = 0 < stake <= facts.lendable_sun
     burned = bytes_sun + (0 if lent else missing * prices.energy)
-    if start + burned > left_sun:
-        raise TooDear(f"{start + burned} sun are needed and {left_sun} may be spent")
     moved = amount if asset == NATIVE else 0
-    short = burned + moved + reserved_sun - facts.sun
-    if not facts.activated or short > 0:
+    short = burned - max(0, min(ours_sun, facts.sun - moved))
+    fueled = short > 0 or not facts.activated
+    # What the fuel wallet sends costs it bandwidth: the fuel, the loan, and the way back of the loan.
+    sent = (FUEL_BYTES if fueled else 0) + (2 * LOAN_BYTES if lent else 0)
+    cost = burned + sent * prices.byte + (0 if facts.activated else prices.activation)
+    if cost > left_sun:
+        raise TooDear(f"{cost} sun are needed and {left_sun} may be spent (SWEEP_FEE_CAP_SUN)")
+    if fueled:
         return Fuel(wallet, max(short, 1))
     if lent:
         return Delegate(wallet, stake)

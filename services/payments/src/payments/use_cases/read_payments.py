@@ -1,9 +1,12 @@
 """Read payments and withdrawals."""
 
 from common.db import Database
-from payments.db import payments, seen, withdrawals
+from payments.db import chain, payments, seen, withdrawals
 from payments.domain.errors import PaymentNotFound, WithdrawalNotFound
-from payments.domain.model import Payment, Sight, Withdrawal
+from payments.domain.model import Arrived, Payment, Sight, Withdrawal
+
+ARRIVALS = 50
+"""As many arrivals of a payment are shown, the newest."""
 
 
 async def read_payment(database: Database, tenant_id: int, payment_id: int) -> tuple[Payment, Sight]:
@@ -38,3 +41,9 @@ async def list_withdrawals(
     """Return a page of a tenant's withdrawals below an id, newest first; `only` of a user, or in a status."""
     async with database.transaction() as connection:
         return await withdrawals.page(connection, tenant_id, before, only, limit)
+
+
+async def read_arrivals(database: Database, payment: Payment) -> list[Arrived]:
+    """Return what arrived for a payment, the newest last."""
+    async with database.transaction() as connection:
+        return await chain.arrivals(connection, payment.id, ARRIVALS)

@@ -1,8 +1,8 @@
 """Sweep a wallet to the main wallet, step by step.
 
     planned ──► fueling, delegating ──► planned ──► transferring ──► swept
-       ▲                                                │ failed or dead
-       └──────────────── reclaiming ◄───────────────────┘
+       ▲                                   │            │ failed or dead
+       └──────────────── reclaiming ◄──────┴────────────┘
 
 Each step signs one transaction and stores it before it is sent. The scanner records how it ended; until then the
 same bytes are sent again. Energy that was lent is taken back after the transfer, however that ended.
@@ -16,13 +16,14 @@ from common import outbox
 from common.crash import crash_point
 from common.db import Connection
 from common.logging import get_logger, report
-from payments.db import outgoing, payments, sweeps
+from payments.db import books, outgoing, payments, sweeps
 from payments.domain import events
+from payments.domain.errors import ContractRefuses
 from payments.domain.intents import NATIVE, Collect, Delegate, Fuel, Reclaim
 from payments.domain.model import Outgoing, Purpose, Signed, Step, Sweep, TxState
 from payments.domain.ports import Gateway
-from payments.domain.rules import next_intent
-from payments.use_cases.context import Payments
+from payments.domain.rules import LOAN_BYTES, TooDear, next_intent
+from payments.use_cases.context import Payments, asset_of
 from payments.use_cases.send_transaction import send, send_again
 
 log = get_logger()
@@ -151,37 +152,65 @@ async def _advance(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
 
 
 async def _begin_step(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
-    """Look at the wallet, then sign what comes next on the fuel ladder."""
-    amount = await gateway.chain.balance(gateway.asset, sweep.address)
+    """Sign what comes next on the fuel ladder, while no other sweep of the wallet uses what is there for it."""
     async with parts.database.transaction() as connection:
-        native = next((g for g in parts.gateways.values() if _is_native_sibling(g, gateway)), None)
-        owed = 0 if native is None else await sweeps.unswept(connection, sweep.wallet_id, native.info.currency)
-    if gateway.asset == NATIVE:  # what is there beyond it is fuel of ours
-        amount = min(amount, owed)
+        if await sweeps.other_under_way(connection, sweep):
+            return
+    try:
+        intent = await _choose(parts, gateway, sweep)
+    except (ContractRefuses, TooDear):
+        if sweep.lent_sun:
+            await _reclaim_first(parts, gateway, sweep)
+        raise
+    amount, lent = sweep.amount, sweep.lent_sun
+    match intent:
+        case Collect():
+            purpose, step, amount = Purpose("transfer", sweep.address, sweep.id), Step.TRANSFERRING, intent.amount
+        case Fuel():
+            purpose, step = Purpose("fuel", gateway.fuel_address, sweep.id), Step.FUELING
+        case Delegate(_, sun):
+            if lent:  # what was lent is too little by now: there is one loan at a time
+                await _reclaim_first(parts, gateway, sweep)
+                return
+            purpose, step, lent = Purpose("delegate", gateway.fuel_address, sweep.id), Step.DELEGATING, sun
+
+    async def note(connection: Connection, _: Signed) -> None:
+        current = await sweeps.lock(connection, sweep.id)
+        await sweeps.lock_wallet(connection, sweep.wallet_id, sweep.currency)
+        if current.step is not Step.PLANNED or await sweeps.other_under_way(connection, sweep):
+            raise Overtaken(f"sweep {sweep.id} is {current.step.value}, or another one of its wallet is under way")
+        await sweeps.set_step(connection, sweep, step, amount, parts.clock.now())
+        await sweeps.set_lent(connection, sweep.id, lent)
+
+    await send(parts, gateway, purpose, intent, note)
+
+
+async def _choose(parts: Payments, gateway: Gateway, sweep: Sweep) -> Collect | Fuel | Delegate:
+    """Look at the wallet and say what has to be signed next.
+
+    Raises:
+        ContractRefuses: when the token can't be moved now.
+        TooDear: when it would cost more than the sweep may.
+    """
+    amount = await gateway.chain.balance(gateway.asset, sweep.address)
+    native = next((g for g in parts.gateways.values() if _is_native_sibling(g, gateway)), None)
+    ours = None
+    if native is not None:
+        async with parts.database.transaction() as connection:
+            owed = await sweeps.unswept(connection, sweep.wallet_id, native.info.currency)
+            held = await books.units_of(connection, asset_of(native), sweep.address)
+            ours = held - await sweeps.left(connection, sweep.wallet_id, native.info.currency)
+        if gateway.asset == NATIVE:  # what is there beyond it is fuel of ours, or not credited yet
+            amount = min(amount, owed)
     if amount <= 0:
         raise SweepStuck(f"sweep {sweep.id}: {sweep.address} holds nothing, {sweep.amount} was expected")
     move = (sweep.address, gateway.main_address, amount)
     facts = await gateway.chain.facts(gateway.asset, move, gateway.fuel_address)
     left = parts.policy.sweep_fee_cap_sun - sweep.spent_sun
-    reserved = 0 if gateway.asset == NATIVE else max(0, owed)
-    intent = next_intent(sweep.wallet, gateway.asset, amount, facts, left, reserved)
-    match intent:
-        case Collect():
-            purpose, step, lent = Purpose("transfer", sweep.address, sweep.id), Step.TRANSFERRING, sweep.lent_sun
-        case Fuel():
-            purpose, step, lent = Purpose("fuel", gateway.fuel_address, sweep.id), Step.FUELING, sweep.lent_sun
-        case Delegate(_, sun):
-            purpose, step = Purpose("delegate", gateway.fuel_address, sweep.id), Step.DELEGATING
-            lent = sweep.lent_sun + sun
-
-    async def note(connection: Connection, _: Signed) -> None:
-        current = await sweeps.lock(connection, sweep.id)
-        if current.step is not Step.PLANNED:
-            raise Overtaken(f"sweep {sweep.id} is {current.step.value} already")
-        await sweeps.set_step(connection, sweep, step, amount, parts.clock.now())
-        await sweeps.set_lent(connection, sweep.id, lent)
-
-    await send(parts, gateway, purpose, intent, note)
+    if sweep.lent_sun:
+        left -= LOAN_BYTES * facts.prices.byte
+    ours = facts.sun if ours is None else ours
+    return next_intent(sweep.wallet, gateway.asset, amount, facts, left, ours)
 
 
 def _is_native_sibling(gateway: Gateway, of: Gateway) -> bool:
@@ -200,6 +229,16 @@ async def _reclaim(parts: Payments, gateway: Gateway, sweep: Sweep, step: Step) 
 
     purpose = Purpose("reclaim", gateway.fuel_address, sweep.id)
     await send(parts, gateway, purpose, Reclaim(sweep.wallet, sweep.lent_sun), note)
+
+
+async def _reclaim_first(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
+    """Take back what the wallet was lent, and plan anew then."""
+    async with parts.database.transaction() as connection:
+        current = await sweeps.lock(connection, sweep.id)
+        if current.step is not Step.PLANNED:
+            raise Overtaken(f"sweep {sweep.id} is {current.step.value} already")
+        await sweeps.set_step(connection, current, Step.RECLAIMING, current.amount, parts.clock.now())
+    await _reclaim(parts, gateway, sweep, Step.RECLAIMING)
 
 
 async def _undo(parts: Payments, gateway: Gateway, sweep: Sweep, failed: Outgoing) -> None:
