@@ -8,8 +8,8 @@ from typing import Any
 from tron_sandbox import addresses
 from tron_sandbox.endpoints.network import SETTABLE
 from tron_sandbox.evm import FAKE_USDT, USDT
+from tron_sandbox.jsonformat import Json
 from tron_sandbox.node import Fault, Node
-from tron_sandbox.protocol import Json
 
 FAULTS = ("delay", "drop_before", "drop_after", "429", "403", "500", "503", "html", "error", "stale", "empty")
 MAX_MINE = 100_000
@@ -80,17 +80,24 @@ async def _faucet(node: Node, body: Json) -> Json:
     return {"txids": txids, "block": node.chain.head.number}
 
 
+_LISTS = {
+    "blacklist": "addBlackList(address)",
+    "unblacklist": "removeBlackList(address)",
+    "destroy": "destroyBlackFunds(address)",
+}
+
+
 async def _token(node: Node, body: Json) -> Json:
-    _only(body, ("token", "pause", "blacklist", "unblacklist", "fee_basis_points", "maximum_fee"))
+    _only(body, ("token", "pause", *_LISTS, "fee_basis_points", "maximum_fee"))
     token = addresses.from_text(body["token"]) if "token" in body else USDT
     if token not in (USDT, FAKE_USDT):
         raise BadRequest("token must be the USDT of the sandbox or the fake one beside it")
     calls: list[tuple[str, list[Any]]] = []
     if "pause" in body:
-        calls.append(("setPaused(bool)", [_switch(body, "pause")]))
-    for name, listed in (("blacklist", True), ("unblacklist", False)):
+        calls.append(("pause()" if _switch(body, "pause") else "unpause()", []))
+    for name, function in _LISTS.items():
         if name in body:
-            calls.append(("setBlackList(address,bool)", [addresses.from_text(body[name])[1:], listed]))
+            calls.append((function, [addresses.from_text(body[name])[1:]]))
     if "fee_basis_points" in body or "maximum_fee" in body:
         if not {"fee_basis_points", "maximum_fee"} <= set(body):
             raise BadRequest("fee_basis_points and maximum_fee go together")

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from coincurve import PrivateKey
 
@@ -14,15 +15,11 @@ from tron_sandbox.errors import BandwidthError, ContractError, Refused
 from tron_sandbox.evm import Evm
 from tron_sandbox.executor import Executor
 from tron_sandbox.journal import Journal
-from tron_sandbox.protocol import (
-    Json,
-    ProtocolError,
-    Tx,
-    block_id,
-    header_bytes,
-    merkle_root,
-)
-from tron_sandbox.world import BANDWIDTH, ENERGY, Account, Overlay, Stake, World
+from tron_sandbox.jsonformat import Json, ProtocolError, read, write
+from tron_sandbox.messages import ABI
+from tron_sandbox.protocol import Tx, block_id, header_bytes, merkle_root
+from tron_sandbox.tvm import surroundings
+from tron_sandbox.world import BANDWIDTH, ENERGY, Account, Contract, Overlay, Stake, World
 
 PRODUCERS = 27
 VERSION = 34
@@ -35,6 +32,11 @@ FAUCET_SUN = 9 * 10**18
 
 FAUCET_KEY = PrivateKey(hashlib.sha256(b"garant sandbox faucet").digest())
 FAUCET = addresses.of_public_key(FAUCET_KEY.public_key.format(compressed=False))
+
+
+def abi_json(abi: list[Json]) -> Json:
+    """Return a compiler's ABI as java-tron shows it."""
+    return write(read(ABI, {"entrys": abi}), visible=True)
 
 
 def _producer(index: int) -> PrivateKey:
@@ -129,7 +131,7 @@ class Chain:
         """How far the times of new blocks are from the wall clock."""
         self.solid_stopped_at: int | None = None
         self.world = World()
-        self.evm = Evm(FAUCET)
+        self.evm = Evm()
         self.executor = Executor(self.world, self.evm)
         self._waiting = Overlay(self.world)
         self._preview = Executor(self._waiting, self.evm)
@@ -140,6 +142,9 @@ class Chain:
         entries = list(self._journal.read()) if self._journal else []
         started = entries[0]["genesis"] if entries else self.now_ms() - (self.solid_after + 2) * 3000
         self.world.put(FAUCET, Account(FAUCET_SUN, started, unlimited=True))
+        for address, made in self.evm.deploy_genesis(FAUCET).items():
+            contract = Contract(made.name, abi_json(made.abi), made.bytecode, FAUCET, energy_limit=10_000_000)
+            self.world.put(address, Account(create_time=started, contract=contract))
         self._append(started, [])
         if not entries:
             if self._journal:
@@ -281,8 +286,10 @@ class Chain:
         """Execute transactions as the next block; return those that were still valid."""
         number = len(self.blocks)
         parent = self.head.id if self.blocks else bytes(32)
+        producer = (number + self._forks) % PRODUCERS
         if number:
             self.world.begin_block()
+            self.evm.begin_block(self.surroundings(number, timestamp, producer))
         kept: list[Tx] = []
         results: list[str] = []
         for tx in txs:
@@ -301,7 +308,7 @@ class Chain:
             parent=parent,
             root=merkle_root([hashlib.sha256(tx.to_bytes()).digest() for tx in kept]),
             timestamp=timestamp,
-            producer=(number + self._forks) % PRODUCERS,
+            producer=producer,
             state_root=self.head.state_root if unchanged else self.evm.commit(),
             txs=kept,
             results=results,
@@ -310,6 +317,12 @@ class Chain:
         self.blocks.append(block)
         self.world.forget_undo(max(self.solid_after, self._unsolid))
         return kept
+
+    def surroundings(self, number: int, timestamp: int, producer: int) -> Any:
+        """Return what a contract can ask about a block."""
+        ids = (self.blocks[below].id for below in range(number - 1, -1, -1))
+        fee = self.world.parameters.energy_fee
+        return surroundings(number, timestamp, PRODUCER_ADDRESSES[producer], fee, ids)
 
     def fork(self, depth: int, *, drop: bool) -> None:
         """Replace the newest unsolid blocks by as many others; their transactions return to the pool.

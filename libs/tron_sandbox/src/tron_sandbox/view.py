@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tron_sandbox.chain import Block, Chain
-from tron_sandbox.protocol import Json, ProtocolError
+from tron_sandbox.jsonformat import Json, ProtocolError
 
 Answer = Json | list[Json]
 Endpoint = Callable[["View", Json], Answer]

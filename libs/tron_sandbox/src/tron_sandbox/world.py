@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from tron_sandbox.jsonformat import Json
+
 WINDOW_MS = 24 * 3600 * 1000
 """What was used comes back evenly over a day (java-tron, ResourceProcessor)."""
 SUN = 1_000_000
@@ -66,6 +68,22 @@ class Unstaked:
 
 
 @dataclass(frozen=True, slots=True)
+class Contract:
+    """What an account is told of that is a smart contract."""
+
+    name: str = ""
+    abi: Json = field(default_factory=dict)
+    """As java-tron shows it."""
+    bytecode: bytes = b""
+    origin: bytes = b""
+    """Who made it."""
+    user_percent: int = 100
+    """How much of a call's energy its caller pays."""
+    energy_limit: int = 0
+    """How much energy its maker pays for a call at most."""
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """An activated account; amounts in sun."""
 
@@ -78,7 +96,10 @@ class Account:
     stakes: tuple[Stake, Stake] = field(default=(Stake(), Stake()))
     """Of bandwidth and of energy."""
     loans: tuple[Loan, ...] = ()
+    lenders: tuple[bytes, ...] = ()
+    """Who lends to it."""
     unstaked: tuple[Unstaked, ...] = ()
+    contract: Contract | None = None
 
     def bandwidth_used(self, now_ms: int) -> int:
         """Return how much free bandwidth is used at this time."""
@@ -119,7 +140,7 @@ class World:
         """Take the newest block's changes back."""
         for address, before in self._undo.pop().items():
             if before is None:
-                del self.accounts[address]
+                self.accounts.pop(address, None)
             else:
                 self.accounts[address] = before
 
@@ -143,6 +164,12 @@ class World:
         if self._undo:
             self._undo[-1].setdefault(address, self.accounts.get(address))
         self.accounts[address] = account
+
+    def drop(self, address: bytes) -> None:
+        """Remove an account: a contract's that ended itself."""
+        if self._undo:
+            self._undo[-1].setdefault(address, self.accounts.get(address))
+        self.accounts.pop(address, None)
 
     def apply(self, change: Mapping[bytes, Account]) -> None:
         """Store accounts."""
@@ -169,10 +196,9 @@ class Overlay(World):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a contract is carried out: the world, the smart contracts' addresses, and the block's time."""
+    """Where a contract is carried out: the world and the block's time."""
 
     world: World
-    contracts: Mapping[bytes, object]
     now_ms: int
 
 

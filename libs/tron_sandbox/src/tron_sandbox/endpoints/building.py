@@ -4,7 +4,8 @@ from typing import Any
 
 from tron_sandbox.chain import Chain
 from tron_sandbox.errors import ContractError
-from tron_sandbox.protocol import Json, Tx
+from tron_sandbox.jsonformat import Json
+from tron_sandbox.protocol import Tx
 from tron_sandbox.view import Answer, View, fault, visible_of
 
 DEFAULT_EXPIRATION_MS = 60_000

@@ -1,6 +1,6 @@
 """The node itself: its parameters, its head, its peers."""
 
-from tron_sandbox.protocol import Json
+from tron_sandbox.jsonformat import Json
 from tron_sandbox.staking import MOST_LOCK_BLOCKS, UNSTAKE_MS
 from tron_sandbox.view import Answer, View
 from tron_sandbox.world import BANDWIDTH, ENERGY, TOTAL_LIMITS, WINDOW_MS

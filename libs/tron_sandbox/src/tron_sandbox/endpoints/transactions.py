@@ -2,7 +2,8 @@
 
 from tron_sandbox import addresses
 from tron_sandbox.errors import Refused
-from tron_sandbox.protocol import Json, Tx
+from tron_sandbox.jsonformat import Json
+from tron_sandbox.protocol import Tx
 from tron_sandbox.view import Answer, View, fault, txid_of, visible_of, whole
 
 
