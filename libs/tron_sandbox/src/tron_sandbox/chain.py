@@ -21,7 +21,11 @@ from tron_sandbox.protocol import Tx, block_id, header_bytes, merkle_root
 from tron_sandbox.tvm import surroundings
 from tron_sandbox.world import BANDWIDTH, ENERGY, Account, Contract, Overlay, Stake, World
 
-PRODUCERS = 27
+PRODUCER_NAMES = tuple(
+    "alder ash aspen beech birch cedar cherry cypress elder elm fir hawthorn hazel holly juniper larch lime maple"  # noqa: SIM905 - a list of 27 lines says no more.
+    " oak pear pine plane poplar rowan spruce walnut willow".split()
+)
+PRODUCERS = len(PRODUCER_NAMES)
 VERSION = 34
 TAPOS_WINDOW = 65_536
 MAX_EXPIRATION_MS = 24 * 3600 * 1000

@@ -42,3 +42,9 @@ def create_transaction(view: View, body: Json) -> Answer:
     """An unsigned TRX transfer."""
     value = {name: body.get(name) for name in ("owner_address", "to_address")}
     return unsigned(view, body, "TransferContract", value | {"amount": body.get("amount", 0)})
+
+
+def create_account(view: View, body: Json) -> Answer:
+    """An unsigned transaction that activates an address."""
+    value = {name: body.get(name) for name in ("owner_address", "account_address")}
+    return unsigned(view, body, "AccountCreateContract", value)

@@ -2,7 +2,7 @@
 
 from tron_sandbox import addresses
 from tron_sandbox.errors import Refused
-from tron_sandbox.jsonformat import Json
+from tron_sandbox.jsonformat import Json, ProtocolError
 from tron_sandbox.protocol import Tx
 from tron_sandbox.view import Answer, View, fault, txid_of, visible_of, whole
 
@@ -81,6 +81,30 @@ def get_sign_weight(view: View, body: Json) -> Answer:
     if signers and all(signer == tx.owner for signer in signers):
         return found | {"result": {}, "approved_list": [owner], "current_weight": 1}
     return found | {"result": {"code": "NOT_ENOUGH_PERMISSION"}}
+
+
+def get_approved_list(view: View, body: Json) -> Answer:
+    """Who signed a transaction."""
+    tx, visible = Tx.from_json(body), visible_of(body)
+    found: Json = {
+        "result": {},
+        "transaction": {
+            "result": {"result": True},
+            "txid": tx.txid.hex(),
+            "transaction": tx.to_json(visible=visible),
+        },
+    }
+    try:
+        signers = tx.signers()
+    except ProtocolError as error:
+        return found | {"result": {"code": "SIGNATURE_FORMAT_ERROR", "message": str(error)}}
+    return found | {"approved_list": [addresses.to_text(signer, visible=visible) for signer in signers]}
+
+
+def get_transaction_count(view: View, body: Json) -> Answer:
+    """How many transactions a block has; -1 where there is no block."""
+    block = view.block(whole(body.get("num", 0)))
+    return {"count": len(block.txs) if block else -1}
 
 
 def broadcast_transaction(view: View, body: Json) -> Answer:
