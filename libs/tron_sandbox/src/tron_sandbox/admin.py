@@ -10,6 +10,7 @@ from tron_sandbox.endpoints.network import SETTABLE
 from tron_sandbox.evm import FAKE_USDT, USDT
 from tron_sandbox.jsonformat import Json
 from tron_sandbox.node import Fault, Node
+from tron_sandbox.overview import overview
 
 FAULTS = ("delay", "drop_before", "drop_after", "429", "403", "500", "503", "html", "error", "stale", "empty")
 MAX_MINE = 100_000
@@ -172,9 +173,14 @@ async def _clock(node: Node, body: Json) -> Json:
     return {"ahead": chain.ahead_ms // 1000, "skew": chain.skew_ms // 1000, "time": chain.clock_ms}
 
 
+async def _overview(node: Node, _: Json) -> Json:
+    return overview(node)
+
+
 Action = Callable[[Node, Json], Awaitable[Json]]
 
 ACTIONS: dict[str, Action] = {
+    "overview": _overview,
     "faucet": _faucet,
     "mine": _mine,
     "fork": _fork,

@@ -19,6 +19,7 @@ from tron_sandbox.admin import ACTIONS, BadRequest
 from tron_sandbox.endpoints import ENDPOINTS
 from tron_sandbox.jsonformat import Json, ProtocolError
 from tron_sandbox.node import Fault, Node
+from tron_sandbox.overview import page
 from tron_sandbox.view import StaleView, View, fault
 
 MAX_DELAY_S = 60.0
@@ -142,6 +143,7 @@ def create_app(node: Node) -> Starlette:
         routes=[
             Route("/{api:str}/{name:str}", _only_wallets(wallet), methods=["GET", "POST"]),
             Route("/admin/{name:str}", admin, methods=["GET", "POST"]),
+            Route("/", lambda _: HTMLResponse(page())),
         ][::-1],
         lifespan=lifespan,
     )

@@ -1,5 +1,6 @@
 """Accounts in TRX, their resources and the fees, with an undo log per block so that forks can take blocks back."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -160,9 +161,10 @@ class World:
         return self.accounts.get(address)
 
     def put(self, address: bytes, account: Account) -> None:
-        """Store an account."""
+        """Store an account; what is stored last is the last of `accounts`."""
+        before = self.accounts.pop(address, None)
         if self._undo:
-            self._undo[-1].setdefault(address, self.accounts.get(address))
+            self._undo[-1].setdefault(address, before)
         self.accounts[address] = account
 
     def drop(self, address: bytes) -> None:
@@ -170,6 +172,10 @@ class World:
         if self._undo:
             self._undo[-1].setdefault(address, self.accounts.get(address))
         self.accounts.pop(address, None)
+
+    def touched(self, most: int) -> list[tuple[bytes, Account]]:
+        """Return the accounts that changed last, the newest change first."""
+        return list(itertools.islice(reversed(self.accounts.items()), most))
 
     def apply(self, change: Mapping[bytes, Account]) -> None:
         """Store accounts."""
