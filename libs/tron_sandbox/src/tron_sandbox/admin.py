@@ -114,13 +114,15 @@ async def _parameters(node: Node, body: Json) -> Json:
         _only(body, SETTABLE)
         least = {"getEnergyFee": 1}
         changes = {SETTABLE[name]: _amount(body, name, least.get(name, 0), 10**15) for name in body}
-        node.chain.set_parameters(changes)
+        async with node.changing:
+            node.chain.set_parameters(changes)
     fees = node.chain.world.parameters
     return {name: getattr(fees, field) for name, field in SETTABLE.items()}
 
 
 async def _stop_solid(node: Node, body: Json) -> Json:
-    node.chain.stop_solid(_switch(body, "stop"))
+    async with node.changing:
+        node.chain.stop_solid(_switch(body, "stop"))
     return {"head": node.chain.head.number, "solid": node.chain.solid_number}
 
 
@@ -128,7 +130,9 @@ async def _resources(node: Node, body: Json) -> Json:
     names = ("free_bandwidth", "bandwidth", "energy")
     _only(body, ("address", *names))
     address = addresses.from_text(body.get("address"))
-    node.chain.leave(address, {name: _amount(body, name, 0, 10**15) for name in names if name in body})
+    left = {name: _amount(body, name, 0, 10**15) for name in names if name in body}
+    async with node.changing:
+        node.chain.leave(address, left)
     return {"address": addresses.to_base58(address)}
 
 
@@ -138,7 +142,8 @@ async def _mine(node: Node, body: Json) -> Json:
 
 
 async def _fork(node: Node, body: Json) -> Json:
-    node.chain.fork(_count(body, "depth", 1, 10_000), drop=body.get("drop") in (True, "true"))
+    async with node.changing:
+        node.chain.fork(_count(body, "depth", 1, 10_000), drop=body.get("drop") in (True, "true"))
     return {"head": node.chain.head.number, "pool": len(node.chain.pool)}
 
 
@@ -166,9 +171,11 @@ async def _clock(node: Node, body: Json) -> Json:
     if body:
         _only(body, ("advance", "skew"))
     if "skew" in body:
-        node.chain.skew(_amount(body, "skew", -MAX_SKEW_S, MAX_SKEW_S) * 1000)
+        async with node.changing:
+            node.chain.skew(_amount(body, "skew", -MAX_SKEW_S, MAX_SKEW_S) * 1000)
     if "advance" in body:
-        node.chain.advance(_count(body, "advance", 1, MAX_ADVANCE_S) * 1000)
+        async with node.changing:
+            node.chain.advance(_count(body, "advance", 1, MAX_ADVANCE_S) * 1000)
     chain = node.chain
     return {"ahead": chain.ahead_ms // 1000, "skew": chain.skew_ms // 1000, "time": chain.clock_ms}
 

@@ -34,7 +34,7 @@ FAKE_USDT = addresses.PREFIX + keccak(b"garant sandbox: fake USDT")[-20:]
 PAYOUT = addresses.PREFIX + keccak(b"garant sandbox: several transfers")[-20:]
 TRX_PAYOUT = addresses.PREFIX + keccak(b"garant sandbox: TRX inside a call")[-20:]
 SUPPLY = 10**24
-DYNAMIC_FACTOR, DYNAMIC_BASE = 4.4, 571
+DYNAMIC_FACTOR, DYNAMIC_BASE = 4.4, 824
 """What mainnet asks for USDT: a multiple of the gas, and what its code does more in a call than the one here."""
 CONSTANT_ENERGY = 100_000_000
 """What a call that is forgotten may use at most (java-tron, maxEnergyLimitForConstant)."""

@@ -74,7 +74,7 @@ def _transaction(chain: Chain, tx: Tx, result: str) -> Json:
         "to": "",
         "amount": None,
         "unit": "TRX",
-        "fee": chain.infos[tx.txid].get("fee", 0),
+        "fee": chain.info(tx.txid).get("fee", 0),
         "result": result,
     }
     for field, value in tx.contract.ListFields():

@@ -48,6 +48,10 @@ _TRON_ONLY = {
 }
 
 
+MOST_CODES = 256
+_JUMPS: dict[bytes, tuple[set[int], set[int]]] = {}
+
+
 def nobody(_: bytes) -> int | None:
     """Tell that there are no accounts."""
     return None
@@ -99,6 +103,23 @@ class TvmComputation(ByzantiumComputation):  # type: ignore[misc]  # py-evm ship
     _precompiles = BYZANTIUM_PRECOMPILES | {
         number.to_bytes(20, "big"): _refused(name) for number, name in _TRON_ONLY.items()
     }
+
+    def __init__(self, state: Any, message: Any, transaction_context: Any) -> None:
+        super().__init__(state, message, transaction_context)
+        # Where jumps may go is found out once for each code, not once for each call.
+        known = _JUMPS.get(message.code)
+        if known is None:
+            if len(_JUMPS) >= MOST_CODES:
+                _JUMPS.clear()
+            known = _JUMPS[message.code] = (self.code.valid_positions, self.code.invalid_positions)
+        self.code.valid_positions, self.code.invalid_positions = known
+
+    def consume_gas(self, amount: int, reason: str) -> None:
+        """Take gas: done for each instruction, so without a call when there is enough."""
+        left = self._gas_meter.gas_remaining - amount
+        if left < 0 or amount < 0:
+            self._gas_meter.consume_gas(amount, reason)
+        self._gas_meter.gas_remaining = left
 
     def apply_child_computation(self, child_msg: Any) -> Any:
         """Run a call inside this one and record it; a precompiled contract is no call."""

@@ -6,7 +6,8 @@ from typing import Any
 from tron_sandbox.chain import Block, Chain
 from tron_sandbox.jsonformat import Json, ProtocolError
 
-Answer = Json | list[Json]
+Answer = Json | list[Any]
+"""What is sent as JSON; parts of it may be JSON already (`orjson.Fragment`)."""
 Endpoint = Callable[["View", Json], Answer]
 
 

@@ -184,20 +184,38 @@ class World:
 
 
 class Overlay(World):
-    """A world with what waits for a block on top of it; the world itself is never changed."""
+    """A world with changes on top of it, which itself stays as it is until they are merged."""
 
     def __init__(self, base: World) -> None:
-        super().__init__()
+        super().__init__(base.parameters)
         self._base = base
+        self._changed: dict[bytes, Account | None] = {}
 
     def get(self, address: bytes) -> Account | None:
-        """Return the account as it will be."""
-        return self.accounts.get(address) or self._base.get(address)
+        """Return the account as it is with the changes."""
+        return self._changed[address] if address in self._changed else self._base.get(address)
+
+    def put(self, address: bytes, account: Account) -> None:
+        """Store an account."""
+        self._changed[address] = account
+
+    def drop(self, address: bytes) -> None:
+        """Remove an account."""
+        self._changed[address] = None
 
     def clear(self) -> None:
-        """Forget what waits; take up the fees as they are now."""
-        self.accounts.clear()
+        """Forget the changes; take up the fees as they are now."""
+        self._changed.clear()
         self.parameters = self._base.parameters
+
+    def merge(self) -> None:
+        """Change the world itself."""
+        for address, account in self._changed.items():
+            if account is None:
+                self._base.drop(address)
+            else:
+                self._base.put(address, account)
+        self.clear()
 
 
 @dataclass(frozen=True, slots=True)

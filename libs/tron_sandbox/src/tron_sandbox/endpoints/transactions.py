@@ -1,5 +1,7 @@
 """Transactions: what became of them, what their signature needs, and the door they come in by."""
 
+import orjson
+
 from tron_sandbox import addresses
 from tron_sandbox.errors import Refused
 from tron_sandbox.jsonformat import Json, ProtocolError
@@ -22,7 +24,7 @@ def get_transaction_info_by_id(view: View, body: Json) -> Answer:
     txid = txid_of(body)
     if view.chain.find(txid, solid=view.solid) is None:
         return {}
-    return _show_info(view.chain.infos[txid], visible=visible_of(body))
+    return _show_info(view.chain.info(txid), visible=visible_of(body))
 
 
 def get_transaction_info_by_block_num(view: View, body: Json) -> Answer:
@@ -31,8 +33,10 @@ def get_transaction_info_by_block_num(view: View, body: Json) -> Answer:
     if number <= 0:
         return {}
     block = view.block(number)
-    infos = [view.chain.infos[tx.txid] for tx in block.txs] if block else []
-    return [_show_info(info, visible=visible_of(body)) for info in infos]
+    txids = [tx.txid for tx in block.txs] if block else []
+    if not visible_of(body):
+        return [orjson.Fragment(view.chain.infos[txid]) for txid in txids]
+    return [_show_info(view.chain.info(txid), visible=True) for txid in txids]
 
 
 def _show_info(info: Json, *, visible: bool) -> Json:
