@@ -15,11 +15,11 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-deep bench-ledger torture check fmt lock contracts clean
+.PHONY: help run demo test test-deep bench-ledger bench-sandbox torture check fmt lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
-	  while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+	  while IFS="$$(printf '\t')" read -r name text; do printf '  %-13s %s\n' "$$name" "$$text"; done
 
 # The environment is whole only once the stamp is written; an interrupted install is done again.
 # Other targets depend on the stamp, so that a newer lock rebuilds it.
@@ -43,6 +43,10 @@ test-deep: $(VENV)/.installed ## run every test at length
 
 bench-ledger: $(VENV)/.installed ## measure the ledger and the API beside pgbench (QUICK=1: briefly)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick)
+
+bench-sandbox: $(VENV)/.installed ## measure the sandbox node: transfers in blocks, calls meanwhile (QUICK=1: briefly)
+	@PYTHONPATH=tests $(BIN)/python -m bench.sandbox $(if $(QUICK),--quick)
+
 torture: $(VENV)/.installed ## kill and stop everything under live traffic (SECONDS=600, SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -m torture $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 

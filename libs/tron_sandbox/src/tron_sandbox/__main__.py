@@ -33,9 +33,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--solid", type=int, default=18, metavar="N", help="blocks until solid (18)")
     parser.add_argument("--state", type=Path, metavar="FILE", help="keep the chain in this file")
+    parser.add_argument(
+        "--accounts", type=int, default=0, metavar="N", help="accounts with 10,000 TRX each from genesis (0)"
+    )
     options = parser.parse_args(arguments)
-    if options.block_interval < 0 or options.solid < 1 or not 1 <= options.port <= 65535:
-        parser.error("--block-interval must be 0 or more, --solid 1 or more, --port from 1 to 65535")
+    if options.block_interval < 0 or options.solid < 1 or not 1 <= options.port <= 65535 or options.accounts < 0:
+        parser.error("--block-interval and --accounts must be 0 or more, --solid 1 or more, --port 1 to 65535")
     return options
 
 
@@ -43,7 +46,7 @@ def main() -> None:
     """Run the node until a signal."""
     options = parse(sys.argv[1:])
     journal = Journal(options.state) if options.state else None
-    node = Node(Chain(options.solid, journal), options.block_interval)
+    node = Node(Chain(options.solid, journal, accounts=options.accounts), options.block_interval)
     print(f"Tron sandbox on http://{options.host}:{options.port}, block {node.chain.head.number}", flush=True)
     uvicorn.run(
         create_app(node),

@@ -8,8 +8,9 @@ from typing import Any
 from tron_sandbox import addresses
 from tron_sandbox.endpoints.network import SETTABLE
 from tron_sandbox.evm import FAKE_USDT, USDT
+from tron_sandbox.jsonformat import Json
 from tron_sandbox.node import Fault, Node
-from tron_sandbox.protocol import Json
+from tron_sandbox.overview import overview
 
 FAULTS = ("delay", "drop_before", "drop_after", "429", "403", "500", "503", "html", "error", "stale", "empty")
 MAX_MINE = 100_000
@@ -80,17 +81,24 @@ async def _faucet(node: Node, body: Json) -> Json:
     return {"txids": txids, "block": node.chain.head.number}
 
 
+_LISTS = {
+    "blacklist": "addBlackList(address)",
+    "unblacklist": "removeBlackList(address)",
+    "destroy": "destroyBlackFunds(address)",
+}
+
+
 async def _token(node: Node, body: Json) -> Json:
-    _only(body, ("token", "pause", "blacklist", "unblacklist", "fee_basis_points", "maximum_fee"))
+    _only(body, ("token", "pause", *_LISTS, "fee_basis_points", "maximum_fee"))
     token = addresses.from_text(body["token"]) if "token" in body else USDT
     if token not in (USDT, FAKE_USDT):
         raise BadRequest("token must be the USDT of the sandbox or the fake one beside it")
     calls: list[tuple[str, list[Any]]] = []
     if "pause" in body:
-        calls.append(("setPaused(bool)", [_switch(body, "pause")]))
-    for name, listed in (("blacklist", True), ("unblacklist", False)):
+        calls.append(("pause()" if _switch(body, "pause") else "unpause()", []))
+    for name, function in _LISTS.items():
         if name in body:
-            calls.append(("setBlackList(address,bool)", [addresses.from_text(body[name])[1:], listed]))
+            calls.append((function, [addresses.from_text(body[name])[1:]]))
     if "fee_basis_points" in body or "maximum_fee" in body:
         if not {"fee_basis_points", "maximum_fee"} <= set(body):
             raise BadRequest("fee_basis_points and maximum_fee go together")
@@ -106,13 +114,15 @@ async def _parameters(node: Node, body: Json) -> Json:
         _only(body, SETTABLE)
         least = {"getEnergyFee": 1}
         changes = {SETTABLE[name]: _amount(body, name, least.get(name, 0), 10**15) for name in body}
-        node.chain.set_parameters(changes)
+        async with node.changing:
+            node.chain.set_parameters(changes)
     fees = node.chain.world.parameters
     return {name: getattr(fees, field) for name, field in SETTABLE.items()}
 
 
 async def _stop_solid(node: Node, body: Json) -> Json:
-    node.chain.stop_solid(_switch(body, "stop"))
+    async with node.changing:
+        node.chain.stop_solid(_switch(body, "stop"))
     return {"head": node.chain.head.number, "solid": node.chain.solid_number}
 
 
@@ -120,7 +130,9 @@ async def _resources(node: Node, body: Json) -> Json:
     names = ("free_bandwidth", "bandwidth", "energy")
     _only(body, ("address", *names))
     address = addresses.from_text(body.get("address"))
-    node.chain.leave(address, {name: _amount(body, name, 0, 10**15) for name in names if name in body})
+    left = {name: _amount(body, name, 0, 10**15) for name in names if name in body}
+    async with node.changing:
+        node.chain.leave(address, left)
     return {"address": addresses.to_base58(address)}
 
 
@@ -130,7 +142,8 @@ async def _mine(node: Node, body: Json) -> Json:
 
 
 async def _fork(node: Node, body: Json) -> Json:
-    node.chain.fork(_count(body, "depth", 1, 10_000), drop=body.get("drop") in (True, "true"))
+    async with node.changing:
+        node.chain.fork(_count(body, "depth", 1, 10_000), drop=body.get("drop") in (True, "true"))
     return {"head": node.chain.head.number, "pool": len(node.chain.pool)}
 
 
@@ -158,16 +171,23 @@ async def _clock(node: Node, body: Json) -> Json:
     if body:
         _only(body, ("advance", "skew"))
     if "skew" in body:
-        node.chain.skew(_amount(body, "skew", -MAX_SKEW_S, MAX_SKEW_S) * 1000)
+        async with node.changing:
+            node.chain.skew(_amount(body, "skew", -MAX_SKEW_S, MAX_SKEW_S) * 1000)
     if "advance" in body:
-        node.chain.advance(_count(body, "advance", 1, MAX_ADVANCE_S) * 1000)
+        async with node.changing:
+            node.chain.advance(_count(body, "advance", 1, MAX_ADVANCE_S) * 1000)
     chain = node.chain
     return {"ahead": chain.ahead_ms // 1000, "skew": chain.skew_ms // 1000, "time": chain.clock_ms}
+
+
+async def _overview(node: Node, _: Json) -> Json:
+    return overview(node)
 
 
 Action = Callable[[Node, Json], Awaitable[Json]]
 
 ACTIONS: dict[str, Action] = {
+    "overview": _overview,
     "faucet": _faucet,
     "mine": _mine,
     "fork": _fork,

@@ -4,37 +4,49 @@ import contextlib
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import orjson
 from coincurve import PrivateKey
 
+from tron_sandbox import accounts as genesis
 from tron_sandbox import addresses
 from tron_sandbox.errors import BandwidthError, ContractError, Refused
 from tron_sandbox.evm import Evm
 from tron_sandbox.executor import Executor
 from tron_sandbox.journal import Journal
-from tron_sandbox.protocol import (
-    Json,
-    ProtocolError,
-    Tx,
-    block_id,
-    header_bytes,
-    merkle_root,
-)
-from tron_sandbox.world import BANDWIDTH, ENERGY, Account, Overlay, Stake, World
+from tron_sandbox.jsonformat import Json, ProtocolError, read, write
+from tron_sandbox.messages import ABI
+from tron_sandbox.protocol import Tx, block_id, header_bytes, merkle_root
+from tron_sandbox.tvm import surroundings
+from tron_sandbox.world import BANDWIDTH, ENERGY, Account, Contract, Overlay, Stake, World
 
-PRODUCERS = 27
+PRODUCER_NAMES = tuple(
+    "alder ash aspen beech birch cedar cherry cypress elder elm fir hawthorn hazel holly juniper larch lime maple"  # noqa: SIM905 - a list of 27 lines says no more.
+    " oak pear pine plane poplar rowan spruce walnut willow".split()
+)
+PRODUCERS = len(PRODUCER_NAMES)
 VERSION = 34
 TAPOS_WINDOW = 65_536
 MAX_EXPIRATION_MS = 24 * 3600 * 1000
 MAX_TX_BYTES = 500 * 1024
 MAX_POOL = 50_000
 TXS_PER_BLOCK = 2_000
+TXS_PER_COMMIT = 10
+"""After so many the contracts' state is written, which takes longer the more there is of it."""
+PREVIEWS_PER_STEP = 50
+SHOWN_BLOCKS = 200
 FAUCET_SUN = 9 * 10**18
 
 FAUCET_KEY = PrivateKey(hashlib.sha256(b"garant sandbox faucet").digest())
 FAUCET = addresses.of_public_key(FAUCET_KEY.public_key.format(compressed=False))
+
+
+def abi_json(abi: list[Json]) -> Json:
+    """Return a compiler's ABI as java-tron shows it."""
+    return write(read(ABI, {"entrys": abi}), visible=True)
 
 
 def _producer(index: int) -> PrivateKey:
@@ -58,6 +70,8 @@ class Block:
     state_root: bytes
     txs: list[Tx] = field(default_factory=list)
     results: list[str] = field(default_factory=list)
+    shown: list[bytes] | None = None
+    """The transactions as JSON that is ready to be sent; of old blocks it is made anew."""
 
     def header(self) -> bytes:
         """Return the header's bytes, which the producer signs."""
@@ -91,7 +105,9 @@ class Block:
         }
         if self.number == 0:
             del found["block_header"]["raw_data"]["number"]
-        if detail and self.txs:
+        if detail and self.shown and not visible:
+            found["transactions"] = [orjson.Fragment(one) for one in self.shown]
+        elif detail and self.txs:
             found["transactions"] = [
                 tx.to_json(visible=visible, result=result)
                 for tx, result in zip(self.txs, self.results, strict=True)
@@ -106,6 +122,7 @@ class Chain:
         solid_after: how many blocks must follow a block until it is solid.
         journal: where blocks and forks are written down; None keeps nothing.
         now_ms: the wall clock in milliseconds.
+        accounts: how many accounts with TRX there are from genesis, unless a journal says otherwise.
     """
 
     def __init__(
@@ -113,12 +130,14 @@ class Chain:
         solid_after: int,
         journal: Journal | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        accounts: int = 0,
     ) -> None:
         self.solid_after = solid_after
         self.blocks: list[Block] = []
         self.pool: OrderedDict[bytes, Tx] = OrderedDict()
         self.where: dict[bytes, tuple[int, int]] = {}
-        self.infos: dict[bytes, Json] = {}
+        self.infos: dict[bytes, bytes] = {}
+        """What each transaction did, as JSON that is ready to be sent."""
         self.now_ms = now_ms
         self.ahead_ms = 0
         """How far the clock of resources, loans and unstaking was put ahead; that of blocks never is: clients date
@@ -129,21 +148,29 @@ class Chain:
         """How far the times of new blocks are from the wall clock."""
         self.solid_stopped_at: int | None = None
         self.world = World()
-        self.evm = Evm(FAUCET)
-        self.executor = Executor(self.world, self.evm)
+        self.evm = Evm()
+        self._building = Overlay(self.world)
+        self._executor = Executor(self._building, self.evm)
         self._waiting = Overlay(self.world)
         self._preview = Executor(self._waiting, self.evm)
-        self._begin()
+        self._in_work: set[bytes] = set()
+        self._begin(accounts)
 
-    def _begin(self) -> None:
+    def _begin(self, accounts: int) -> None:
         """Make the genesis, then replay the journal, or make enough blocks that some are solid."""
         entries = list(self._journal.read()) if self._journal else []
         started = entries[0]["genesis"] if entries else self.now_ms() - (self.solid_after + 2) * 3000
         self.world.put(FAUCET, Account(FAUCET_SUN, started, unlimited=True))
+        for address, made in self.evm.deploy_genesis(FAUCET).items():
+            contract = Contract(made.name, abi_json(made.abi), made.bytecode, FAUCET, energy_limit=10_000_000)
+            self.world.put(address, Account(create_time=started, contract=contract))
+        accounts = entries[0].get("accounts", 0) if entries else accounts
+        for number in range(accounts):
+            self.world.put(genesis.address(number), Account(genesis.SUN_EACH, started))
         self._append(started, [])
         if not entries:
             if self._journal:
-                self._journal.write({"genesis": started})
+                self._journal.write({"genesis": started, "accounts": accounts})
             self.mine(self.solid_after + 2)
             return
         for entry in entries[1:]:
@@ -161,6 +188,7 @@ class Chain:
                 self.solid_stopped_at = self.solid_number if stop else None
             case {"parameters": changes}:
                 self.world.parameters = replace(self.world.parameters, **changes)
+                self._building.clear()
             case {"left": left, "of": address}:
                 self._leave(bytes.fromhex(address), left)
             case _:
@@ -250,19 +278,33 @@ class Chain:
             return None
         return self.blocks[place[0]], place[1]
 
+    def info(self, txid: bytes) -> Json:
+        """Return what a transaction in a block did."""
+        found: Json = orjson.loads(self.infos[txid])
+        return found
+
     def mine(self, count: int = 1) -> None:
-        """Make blocks now; their times never run past the wall clock and its skew."""
+        """Make blocks now."""
+        for _ in self.mining(count):
+            pass
+
+    def mining(self, count: int = 1) -> Iterator[None]:
+        """Make blocks in small steps; between two of them the chain may be read, and transactions may come in.
+
+        Blocks' times never run past the wall clock and its skew. What a block changes is seen once it is whole.
+        Nothing else may change the chain meanwhile, and once begun the steps must be taken to their end.
+        """
         first, now = self.head.timestamp, max(self.now_ms() + self.skew_ms, self.head.timestamp)
         for step in range(1, count + 1):
-            txs = self._next_txs()
             timestamp = first + (now - first) * step // count
-            kept = self._append(timestamp, txs)
+            yield from self._make(timestamp, self._next_txs())
             if self._journal:
                 entry: Json = {"t": timestamp}
-                if kept:
-                    entry["x"] = [tx.to_bytes().hex() for tx in kept]
+                if self.head.txs:
+                    entry["x"] = [tx.to_bytes().hex() for tx in self.head.txs]
                 self._journal.write(entry)
-        self._preview_again()
+            yield
+        yield from self._previewing()
 
     def _next_txs(self) -> list[Tx]:
         """Take what the next block holds out of the pool, without what expired or refers to a block that went."""
@@ -270,46 +312,76 @@ class Chain:
         alive = self.head.timestamp
         return [tx for tx in txs if tx.message.raw_data.expiration > alive and self._refers_to_a_block(tx)]
 
-    def _preview_again(self) -> None:
-        """Compute anew what the pool will have done."""
+    def _previewing(self) -> Iterator[None]:
+        """Compute anew what the pool will have done, in small steps."""
         self._waiting.clear()
-        for tx in self.pool.values():
+        for place, tx in enumerate(list(self.pool.values())):
             with contextlib.suppress(ContractError, BandwidthError):
                 self._preview.preview(tx, self.clock_ms)
+            if place % PREVIEWS_PER_STEP == PREVIEWS_PER_STEP - 1:
+                yield
 
-    def _append(self, timestamp: int, txs: list[Tx]) -> list[Tx]:
-        """Execute transactions as the next block; return those that were still valid."""
+    def _preview_again(self) -> None:
+        for _ in self._previewing():
+            pass
+
+    def _append(self, timestamp: int, txs: list[Tx]) -> None:
+        """Execute transactions as the next block."""
+        for _ in self._make(timestamp, txs):
+            pass
+
+    def _make(self, timestamp: int, txs: list[Tx]) -> Iterator[None]:
+        """Execute transactions as the next block, without those that are not valid any more."""
         number = len(self.blocks)
-        parent = self.head.id if self.blocks else bytes(32)
-        if number:
-            self.world.begin_block()
-        kept: list[Tx] = []
-        results: list[str] = []
-        for tx in txs:
-            try:
-                result, info = self.executor.execute(tx, number, timestamp, timestamp + self.ahead_ms)
-            except (ContractError, BandwidthError):
-                continue
-            self.where[tx.txid] = (number, len(kept))
-            self.infos[tx.txid] = info
-            kept.append(tx)
-            results.append(result)
+        producer = (number + self._forks) % PRODUCERS
+        self.evm.begin_block(self.surroundings(number, timestamp, producer))
+        self._in_work = {tx.txid for tx in txs}
+        kept: list[tuple[Tx, str, bytes, bytes]] = []
+        for place, tx in enumerate(txs):
+            with contextlib.suppress(ContractError, BandwidthError):
+                result, info = self._executor.execute(tx, number, timestamp, timestamp + self.ahead_ms)
+                shown = tx.to_json(visible=False, result=result)
+                kept.append((tx, result, orjson.dumps(info), orjson.dumps(shown)))
+            yield
+            if place % TXS_PER_COMMIT == TXS_PER_COMMIT - 1:
+                self.evm.commit()
+                yield
         unchanged = number > 0 and not kept
         block = Block(
             number=number,
             id=b"",
-            parent=parent,
-            root=merkle_root([hashlib.sha256(tx.to_bytes()).digest() for tx in kept]),
+            parent=self.head.id if self.blocks else bytes(32),
+            root=merkle_root([hashlib.sha256(tx.to_bytes()).digest() for tx, *_ in kept]),
             timestamp=timestamp,
-            producer=(number + self._forks) % PRODUCERS,
+            producer=producer,
             state_root=self.head.state_root if unchanged else self.evm.commit(),
-            txs=kept,
-            results=results,
+            txs=[tx for tx, *_ in kept],
+            results=[result for _, result, *_ in kept],
+            shown=[shown for *_, shown in kept],
         )
         block.id = block_id(number, block.header())
+        yield
+        self._add(block, [info for *_, info, _ in kept])
+
+    def _add(self, block: Block, infos: list[bytes]) -> None:
+        """Put a block that is whole on the chain, with what it changed."""
+        if block.number:
+            self.world.begin_block()
+        self._building.merge()
+        for place, (tx, info) in enumerate(zip(block.txs, infos, strict=True)):
+            self.where[tx.txid] = (block.number, place)
+            self.infos[tx.txid] = info
+        self._in_work = set()
         self.blocks.append(block)
+        if block.number >= SHOWN_BLOCKS:
+            self.blocks[block.number - SHOWN_BLOCKS].shown = None
         self.world.forget_undo(max(self.solid_after, self._unsolid))
-        return kept
+
+    def surroundings(self, number: int, timestamp: int, producer: int) -> Any:
+        """Return what a contract can ask about a block."""
+        ids = (self.blocks[below].id for below in range(number - 1, -1, -1))
+        fee = self.world.parameters.energy_fee
+        return surroundings(number, timestamp, PRODUCER_ADDRESSES[producer], fee, ids)
 
     def fork(self, depth: int, *, drop: bool) -> None:
         """Replace the newest unsolid blocks by as many others; their transactions return to the pool.
@@ -346,7 +418,7 @@ class Chain:
         Raises:
             Refused: with java-tron's code and text.
         """
-        if tx.txid in self.where or tx.txid in self.pool:
+        if tx.txid in self.where or tx.txid in self.pool or tx.txid in self._in_work:
             raise Refused("DUP_TRANSACTION_ERROR", "Dup transaction.")
         if len(self.pool) >= MAX_POOL:
             raise Refused("SERVER_BUSY", "Server busy.")

@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from tron_sandbox import addresses, staking, transfers
 from tron_sandbox.errors import BandwidthError, ContractError
 from tron_sandbox.evm import Call, Evm, Execution
-from tron_sandbox.protocol import Json, Tx
+from tron_sandbox.jsonformat import Json, write
+from tron_sandbox.protocol import Tx
 from tron_sandbox.receipts import internals_json, logs_json
-from tron_sandbox.world import BANDWIDTH, ENERGY, Account, Change, Context, World
+from tron_sandbox.world import BANDWIDTH, ENERGY, Account, Change, Context, Contract, World
 
-RESULT_TEXTS = {
-    "REVERT": b"REVERT opcode executed",
-    "OUT_OF_ENERGY": b"Not enough energy for 'SSTORE' operation executing: curInvokeEnergyLimit",
-}
+MOST_NAME_BYTES = 32
 ACTS: Mapping[str, staking.Act] = {
     "TransferContract": transfers.transfer,
     "AccountCreateContract": transfers.create_account,
@@ -29,6 +27,25 @@ class Receipt:
     net_usage: int = 0
     net_fee: int = 0
     fee: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A contract's maker, who pays a part of each call's energy out of a stake (ReceiptCapsule.payEnergyBill)."""
+
+    maker: bytes
+    user_percent: int
+    most: int
+
+    def limit(self, callers: int) -> int:
+        """Return the energy that it adds to what the caller can pay."""
+        if self.user_percent == 0:
+            return self.most
+        return min(self.most, callers * (100 - self.user_percent) // self.user_percent)
+
+    def share(self, energy: int) -> int:
+        """Return what it pays of a call's energy."""
+        return min(self.most, energy * (100 - self.user_percent) // 100)
 
 
 class Executor:
@@ -98,20 +115,39 @@ class Executor:
         """Return the accounts after the transaction; after a call of a contract, as if it did nothing."""
         act = ACTS.get(tx.kind)
         if act is not None:
-            return act(Context(self._world, self._evm.contracts, now_ms), owner, tx.contract)
-        contract = tx.contract
-        if contract.contract_address not in self._evm.contracts:
-            raise ContractError("No contract or not a valid smart contract")
-        if contract.call_token_value or contract.token_id:
-            raise ContractError("the sandbox knows no TRC-10 tokens")
-        if contract.call_value < 0:
-            raise ContractError("callValue must be >= 0")
+            return act(Context(self._world, now_ms), owner, tx.contract)
+        creates = tx.kind == "CreateSmartContract"
+        sun = self._check_new(tx) if creates else self._check_call(tx)
         limit, top = tx.message.raw_data.fee_limit, self._world.parameters.max_fee_limit
         if not 0 <= limit <= top:
             raise ContractError(f"feeLimit must be >= 0 and <= {top}")
-        if owner.balance < contract.call_value:
+        if tx.contract.call_token_value or tx.contract.token_id:
+            raise ContractError("the sandbox knows no TRC-10 tokens")
+        if sun < 0:
+            raise ContractError("callValue must be >= 0")
+        if owner.balance < sun:
             raise ContractError("Validate InternalTransfer error, balance is not sufficient.")
-        return {tx.owner: replace(owner, balance=owner.balance - contract.call_value)}
+        return {tx.owner: replace(owner, balance=owner.balance - sun)}
+
+    def _check_call(self, tx: Tx) -> int:
+        """Check a call of a contract; return the TRX that it carries, in sun."""
+        found = self._world.get(tx.contract.contract_address)
+        if found is None or found.contract is None:
+            raise ContractError("No contract or not a valid smart contract")
+        return int(tx.contract.call_value)
+
+    def _check_new(self, tx: Tx) -> int:
+        """Check what makes a contract; return the TRX that the contract gets, in sun."""
+        new = tx.contract.new_contract
+        if new.origin_address != tx.owner:
+            raise ContractError("OwnerAddress is not equals OriginAddress")
+        if len(new.name.encode()) > MOST_NAME_BYTES:
+            raise ContractError("contractName's length cannot be greater than 32")
+        if not 0 <= new.consume_user_resource_percent <= 100:
+            raise ContractError("percent must be >= 0 and <= 100")
+        if new.origin_energy_limit <= 0:
+            raise ContractError("The originEnergyLimit must be > 0")
+        return int(new.call_value)
 
     def _pay_for_bytes(self, tx: Tx, sender: Account, now_ms: int) -> tuple[Account, Receipt]:
         """Return the sender after paying for bandwidth and memo, and what it cost."""
@@ -148,40 +184,68 @@ class Executor:
         return 0 if free else self._world.parameters.new_account_fee
 
     def _call(self, tx: Tx, sender: Account, info: Json, now_ms: int) -> str:
-        price, staked = self._world.parameters.energy_fee, sender.stakes[ENERGY].left(ENERGY, now_ms)
-        contract = tx.contract
-        burnable = (sender.balance - contract.call_value) // price
-        limit = min(staked + burnable, tx.message.raw_data.fee_limit // price)
-        if sender.unlimited:
-            limit = 10**13
-        call = Call(tx.owner, contract.contract_address, bytes(contract.data), contract.call_value)
-        done = self._evm.call(call, limit, self.balance_of)
-        for address, sun in done.balances.items():
-            account = self._world.get(address) or Account(create_time=now_ms)
-            self._world.put(address, replace(account, balance=sun))
-        usage = 0 if sender.unlimited else min(staked, done.energy)
-        energy_fee = 0 if sender.unlimited else (done.energy - usage) * price
+        call, price = call_of(tx), self._world.parameters.energy_fee
+        staked = sender.stakes[ENERGY].left(ENERGY, now_ms)
+        limit = min(staked + (sender.balance - call.sun) // price, tx.message.raw_data.fee_limit // price)
+        host = self._host(tx, now_ms)
+        total = limit + host.limit(limit)
+        done = self._evm.call(call, 10**13 if sender.unlimited else total, self.balance_of)
+        if done.result == "SUCCESS":
+            self._take_over(tx, call, done, now_ms)
+        hosted = host.share(done.energy)
+        if hosted:
+            self._pay_for_energy(host.maker, hosted, 0, now_ms)
+        usage = 0 if sender.unlimited else min(staked, done.energy - hosted)
+        energy_fee = 0 if sender.unlimited else (done.energy - hosted - usage) * price
         if usage or energy_fee:
             self._pay_for_energy(tx.owner, usage, energy_fee, now_ms)
         info["fee"] += energy_fee
-        info["contract_address"] = contract.contract_address.hex()
+        info["contract_address"] = call.contract.hex()
         info["contractResult"] = [done.output.hex()]
         info["receipt"] |= {
             "energy_usage": usage,
             "energy_fee": energy_fee,
+            "origin_energy_usage": hosted,
             "energy_usage_total": done.energy,
+            "energy_penalty_total": done.penalty,
             "result": done.result,
         }
-        self._tell(tx, info, done)
+        if done.result != "SUCCESS":
+            info["result"] = "FAILED"
+            info["resMessage"] = done.reason.encode().hex()
+        info["log"] = logs_json(done)
+        info["internal_transactions"] = internals_json(tx.txid, done)
         return done.result
 
-    def _tell(self, tx: Tx, info: Json, done: Execution) -> None:
-        if done.result == "SUCCESS":
-            info["log"] = logs_json(done)
-        else:
-            info["result"] = "FAILED"
-            info["resMessage"] = RESULT_TEXTS[done.result].hex()
-        info["internal_transactions"] = internals_json(tx.txid, done)
+    def _host(self, tx: Tx, now_ms: int) -> "Host":
+        """Return what the called contract's maker does for a caller."""
+        nothing = Host(tx.owner, 100, 0)
+        if tx.kind == "CreateSmartContract":
+            return nothing
+        called = self._world.get(tx.contract.contract_address)
+        assert called is not None
+        assert called.contract is not None
+        contract = called.contract
+        maker = self._world.get(contract.origin)
+        if maker is None or maker.unlimited or contract.origin == tx.owner:
+            return nothing
+        most = min(maker.stakes[ENERGY].left(ENERGY, now_ms), contract.energy_limit)
+        return Host(contract.origin, contract.user_percent, most)
+
+    def _take_over(self, tx: Tx, call: Call, done: Execution, now_ms: int) -> None:
+        """Store what a call changed of balances, and the contracts that it made and ended."""
+        for address, sun in done.balances.items():
+            account = self._world.get(address) or Account(create_time=now_ms)
+            self._world.put(address, replace(account, balance=sun))
+        made = {addresses.PREFIX + one.to: addresses.PREFIX + one.caller for one in done.internals if one.made}
+        contracts = {address: Contract(origin=maker) for address, maker in made.items()}
+        if call.creates:
+            contracts[call.contract] = contract_of(tx)
+        for address, contract in contracts.items():
+            account = self._world.get(address) or Account(create_time=now_ms)
+            self._world.put(address, replace(account, contract=contract))
+        for address in done.ended:
+            self._world.drop(address)
 
     def _pay_for_energy(self, owner: bytes, usage: int, fee: int, now_ms: int) -> None:
         account = self._world.get(owner)
@@ -193,3 +257,25 @@ class Executor:
         """Return the TRX of an address of 20 bytes, in sun; None while it is not activated."""
         account = self._world.get(addresses.PREFIX + address)
         return None if account is None else account.balance
+
+
+def call_of(tx: Tx) -> Call:
+    """Return what the virtual machine shall do for a transaction."""
+    if tx.kind == "CreateSmartContract":
+        new = tx.contract.new_contract
+        return Call(tx.owner, tx.new_address(), bytes(new.bytecode), tx.txid, new.call_value, creates=True)
+    contract = tx.contract
+    return Call(tx.owner, contract.contract_address, bytes(contract.data), tx.txid, contract.call_value)
+
+
+def contract_of(tx: Tx) -> Contract:
+    """Return what a new contract's account says of it."""
+    new = tx.contract.new_contract
+    return Contract(
+        name=new.name,
+        abi=write(new.abi, visible=True),
+        bytecode=bytes(new.bytecode),
+        origin=tx.owner,
+        user_percent=new.consume_user_resource_percent,
+        energy_limit=new.origin_energy_limit,
+    )

@@ -9,7 +9,8 @@ from eth_utils import keccak
 from tron_sandbox import addresses
 from tron_sandbox.chain import FAUCET, FAUCET_KEY, FAUCET_SUN, Chain
 from tron_sandbox.evm import USDT
-from tron_sandbox.protocol import Json, Tx
+from tron_sandbox.jsonformat import Json
+from tron_sandbox.protocol import Tx
 from tron_sandbox.world import Account
 
 REFILL_BELOW_SUN = FAUCET_SUN // 2
@@ -74,6 +75,6 @@ class Faucet:
 
 
 def _call(contract: bytes, function: str, arguments: list[Any]) -> Json:
-    types = function.partition("(")[2].rstrip(")").split(",")
+    types = [kind for kind in function.partition("(")[2].rstrip(")").split(",") if kind]
     data = keccak(text=function)[:4] + encode(types, arguments)
     return {"owner_address": FAUCET.hex(), "contract_address": contract.hex(), "data": data.hex()}

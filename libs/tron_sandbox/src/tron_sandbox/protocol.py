@@ -1,114 +1,29 @@
 """Transactions and block headers as protobuf, and as java-tron's JSON."""
 
 import hashlib
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from coincurve import PublicKey
+from eth_utils import keccak
 from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from tronpy.proto import tron_pb2 as pb
 
 from tron_sandbox import addresses
-from tron_sandbox.messages import STAKE
+from tron_sandbox.jsonformat import Json, ProtocolError, from_hex, read, whole, write
+from tron_sandbox.messages import NUMBERS, TYPES
 
-Json = dict[str, Any]
 ZERO_HASH = bytes(32)
 MAX_RESULT_SIZE = 64
 """Bytes that java-tron adds to each transaction for its result when it counts bandwidth."""
 
 
-class ProtocolError(ValueError):
-    """JSON or bytes that are no transaction of a kind the sandbox knows."""
+_NAMES = {number: name for name, number in NUMBERS.items()}
 
 
-def _int(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ProtocolError(f"{name} must be a whole number")
-    if not -(2**63) <= value < 2**63:
-        raise ProtocolError(f"{name} is out of range")
-    return value
-
-
-def _hex(value: Any, name: str) -> bytes:
-    if not isinstance(value, str):
-        raise ProtocolError(f"{name} must be hex")
-    try:
-        return bytes.fromhex(value)
-    except ValueError as error:
-        raise ProtocolError(f"{name} must be hex") from error
-
-
-def _account_create(v: Json) -> Any:
-    return pb.AccountCreateContract(
-        owner_address=addresses.from_text(v.get("owner_address")),
-        account_address=addresses.from_text(v.get("account_address")),
-    )
-
-
-def _transfer(v: Json) -> Any:
-    return pb.TransferContract(
-        owner_address=addresses.from_text(v.get("owner_address")),
-        to_address=addresses.from_text(v.get("to_address")),
-        amount=_int(v.get("amount", 0), "amount"),
-    )
-
-
-def _trigger(v: Json) -> Any:
-    return pb.TriggerSmartContract(
-        owner_address=addresses.from_text(v.get("owner_address")),
-        contract_address=addresses.from_text(v.get("contract_address")),
-        data=_hex(v.get("data", ""), "data"),
-        call_value=_int(v.get("call_value", 0), "call_value"),
-        call_token_value=_int(v.get("call_token_value", 0), "call_token_value"),
-        token_id=_int(v.get("token_id", 0), "token_id"),
-    )
-
-
-_RESOURCES = {"BANDWIDTH": 0, "ENERGY": 1}
-
-
-def _resource(value: Any) -> int:
-    if isinstance(value, str):
-        if value not in _RESOURCES:
-            raise ProtocolError(f"INVALID resource {value[:64]}")
-        return _RESOURCES[value]
-    return _int(value, "resource")
-
-
-def _stake(kind: str) -> Callable[[Json], Any]:
-    """Return what reads a contract of Stake 2.0: its fields by their names."""
-    message = STAKE[kind]
-
-    def read(v: Json) -> Any:
-        values: Json = {}
-        for name in message.DESCRIPTOR.fields_by_name:
-            if name.endswith("_address"):
-                values[name] = addresses.from_text(v.get(name))
-            elif name == "resource":
-                values[name] = _resource(v.get(name, 0))
-            elif name == "lock":
-                values[name] = v.get(name) in (True, "true")
-            else:
-                values[name] = _int(v.get(name, 0), name)
-        return message(**values)
-
-    return read
-
-
-_FROM_JSON = {
-    "AccountCreateContract": _account_create,
-    "TransferContract": _transfer,
-    "TriggerSmartContract": _trigger,
-    **{kind: _stake(kind) for kind in STAKE},
-}
-_TYPES: Mapping[str, type[Message]] = {
-    "AccountCreateContract": pb.AccountCreateContract,
-    "TransferContract": pb.TransferContract,
-    "TriggerSmartContract": pb.TriggerSmartContract,
-    **STAKE,
-}
-_ADDRESS_FIELDS = ("owner_address", "to_address", "account_address", "contract_address", "receiver_address")
+def _name(number: int) -> str:
+    known = pb.Transaction.Contract.ContractType.DESCRIPTOR.values_by_number.get(number)
+    return known.name if known else str(number)
 
 
 class Tx:
@@ -123,11 +38,11 @@ class Tx:
         self.raw: bytes = message.raw_data.SerializeToString()
         self.txid = hashlib.sha256(self.raw).digest()
         outer = message.raw_data.contract[0]
-        self.kind: str = pb.Transaction.Contract.ContractType.Name(outer.type)
-        kind = _TYPES.get(self.kind)
+        kind = _NAMES.get(outer.type)
         if kind is None:
-            raise ProtocolError(f"the sandbox does not know {self.kind} yet")
-        self.contract: Any = kind()
+            raise ProtocolError(f"the sandbox carries out no contracts of type {_name(outer.type)}")
+        self.kind: str = kind
+        self.contract: Any = TYPES[kind]()
         try:
             self.contract.ParseFromString(outer.parameter.value)
         except DecodeError as error:
@@ -154,30 +69,21 @@ class Tx:
             raise ProtocolError("a transaction has one contract")
         outer = contracts[0]
         kind, parameter = outer.get("type"), outer.get("parameter")
-        if kind not in _FROM_JSON or not isinstance(parameter, dict):
-            raise ProtocolError(f"the sandbox does not know {str(kind)[:64]} yet")
-        value = parameter.get("value")
+        if not isinstance(kind, str) or kind not in NUMBERS:
+            raise ProtocolError(f"the sandbox carries out no contracts of type {str(kind)[:64]}")
+        value = parameter.get("value") if isinstance(parameter, dict) else None
         if not isinstance(value, dict):
             raise ProtocolError("the contract has no value")
-        message = pb.Transaction(signature=[_hex(s, "signature") for s in signatures])
-        message.raw_data.CopyFrom(
-            pb.Transaction.raw(
-                ref_block_bytes=_hex(raw.get("ref_block_bytes", ""), "ref_block_bytes"),
-                ref_block_hash=_hex(raw.get("ref_block_hash", ""), "ref_block_hash"),
-                expiration=_int(raw.get("expiration", 0), "expiration"),
-                timestamp=_int(raw.get("timestamp", 0), "timestamp"),
-                data=_hex(raw.get("data", ""), "data"),
-                fee_limit=_int(raw.get("fee_limit", 0), "fee_limit"),
-            )
-        )
+        message = pb.Transaction(signature=[from_hex(s, "signature") for s in signatures])
+        numbers = {name: whole(raw.get(name, 0), name) for name in ("expiration", "timestamp", "fee_limit")}
+        texts = {name: from_hex(raw.get(name, ""), name) for name in ("ref_block_bytes", "ref_block_hash", "data")}
+        message.raw_data.CopyFrom(pb.Transaction.raw(**numbers, **texts))
+        parameter_bytes = read(TYPES[kind], value).SerializeToString()
         message.raw_data.contract.append(
             pb.Transaction.Contract(
-                type=pb.Transaction.Contract.ContractType.Value(kind),
-                parameter=any_pb2.Any(
-                    type_url=f"type.googleapis.com/protocol.{kind}",
-                    value=_FROM_JSON[kind](value).SerializeToString(),
-                ),
-                Permission_id=_int(outer.get("Permission_id", 0), "Permission_id"),
+                type=NUMBERS[kind],
+                parameter=any_pb2.Any(type_url=f"type.googleapis.com/protocol.{kind}", value=parameter_bytes),
+                Permission_id=whole(outer.get("Permission_id", 0), "Permission_id", 32),
             )
         )
         return cls(message)
@@ -205,19 +111,18 @@ class Tx:
         """
         return [recover(self.txid, bytes(signature)) for signature in self.message.signature]
 
+    def new_address(self) -> bytes:
+        """Return the address of the contract that the transaction makes (WalletUtil.generateContractAddress)."""
+        return addresses.PREFIX + bytes(keccak(self.txid + self.owner)[-20:])
+
     def to_json(self, *, visible: bool, result: str | None = None) -> Json:
         """Write java-tron's JSON; defaults are omitted."""
         raw = self.message.raw_data
-        value: Json = {}
-        for field, content in self.contract.ListFields():
-            if field.name in _ADDRESS_FIELDS:
-                value[field.name] = addresses.to_text(content, visible=visible)
-            elif field.name == "resource":
-                value[field.name] = "ENERGY"
-            else:
-                value[field.name] = content.hex() if isinstance(content, bytes) else content
         contract: Json = {
-            "parameter": {"value": value, "type_url": f"type.googleapis.com/protocol.{self.kind}"},
+            "parameter": {
+                "value": write(self.contract, visible=visible),
+                "type_url": f"type.googleapis.com/protocol.{self.kind}",
+            },
             "type": self.kind,
         }
         if raw.contract[0].Permission_id:
@@ -242,6 +147,8 @@ class Tx:
         }
         if self.message.signature:
             found["signature"] = [s.hex() for s in self.message.signature]
+        if self.kind == "CreateSmartContract":
+            found["contract_address"] = self.new_address().hex()
         if result is not None:
             found["ret"] = [{"contractRet": result}]
         return found

@@ -4,8 +4,8 @@ import hashlib
 
 from tron_sandbox import addresses
 from tron_sandbox.evm import Execution
-from tron_sandbox.protocol import Json
-from tron_sandbox.tvm import Internal
+from tron_sandbox.internals import Internal
+from tron_sandbox.jsonformat import Json
 
 
 def logs_json(done: Execution) -> list[Json]:

@@ -17,12 +17,17 @@ from starlette.routing import Route
 from tron_sandbox import addresses
 from tron_sandbox.admin import ACTIONS, BadRequest
 from tron_sandbox.endpoints import ENDPOINTS
+from tron_sandbox.jsonformat import Json, ProtocolError
 from tron_sandbox.node import Fault, Node
-from tron_sandbox.protocol import Json, ProtocolError
+from tron_sandbox.overview import page
 from tron_sandbox.view import StaleView, View, fault
 
 MAX_DELAY_S = 60.0
-MAX_BODY_BYTES = 4_000_000
+MAX_BODY_BYTES = 4 * 1024 * 1024
+
+
+class TooBig(ValueError):
+    """A body that java-tron would not read."""
 
 
 def _json(content: Any, status: int = 200) -> Response:
@@ -36,7 +41,7 @@ async def _read(request: Request) -> Json:
     if not body:
         return {}
     if len(body) > MAX_BODY_BYTES:
-        raise ProtocolError("the body is too large")
+        raise TooBig(f"body size is too big, the limit is {MAX_BODY_BYTES}")
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -103,6 +108,8 @@ def create_app(node: Node) -> Starlette:
         node.requests[path] += 1
         try:
             body = await _read(request)
+        except TooBig as error:
+            return _json(fault("java.lang.Exception", str(error)))
         except ProtocolError as error:
             return _json(fault("com.alibaba.fastjson.JSONException", str(error)))
 
@@ -136,6 +143,7 @@ def create_app(node: Node) -> Starlette:
         routes=[
             Route("/{api:str}/{name:str}", _only_wallets(wallet), methods=["GET", "POST"]),
             Route("/admin/{name:str}", admin, methods=["GET", "POST"]),
+            Route("/", lambda _: HTMLResponse(page())),
         ][::-1],
         lifespan=lifespan,
     )

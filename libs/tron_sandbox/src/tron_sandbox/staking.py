@@ -85,6 +85,19 @@ def _withdraw(context: Context, owner: Account, contract: Any) -> Change:
     return {contract.owner_address: replace(owner, balance=owner.balance + back, unstaked=waiting)}
 
 
+def _cancel(context: Context, owner: Account, contract: Any) -> Change:
+    """Stake again what is not due yet, and pay out what is (CancelAllUnfreezeV2Actuator)."""
+    if not owner.unstaked:
+        raise ContractError("No unfreezeV2 list to cancel")
+    back = sum(u.sun for u in owner.unstaked if u.due_ms <= context.now_ms)
+    staked = replace(owner, balance=owner.balance + back, unstaked=())
+    for one in owner.unstaked:
+        if one.due_ms > context.now_ms:
+            stake = staked.stakes[one.resource]
+            staked = staked.with_stake(one.resource, replace(stake, frozen=stake.frozen + one.sun))
+    return {contract.owner_address: staked}
+
+
 def _delegate(context: Context, owner: Account, contract: Any) -> Change:
     resource, sun = _resource(contract), contract.balance
     giver, taker = contract.owner_address, contract.receiver_address
@@ -98,7 +111,7 @@ def _delegate(context: Context, owner: Account, contract: Any) -> Change:
     receiver = context.world.get(taker)
     if receiver is None:
         raise ContractError(f"Account[{addresses.to_base58(taker)}] not exists")
-    if taker in context.contracts:
+    if receiver.contract is not None:
         raise ContractError("Do not allow delegate resources to contract addresses")
     blocks = (contract.lock_period or LOCK_BLOCKS) if contract.lock else 0
     if not 0 <= blocks <= MOST_LOCK_BLOCKS:
@@ -109,9 +122,11 @@ def _delegate(context: Context, owner: Account, contract: Any) -> Change:
     stake, theirs = owner.stakes[resource], receiver.stakes[resource]
     lent = replace(stake, frozen=stake.frozen - sun, delegated=stake.delegated + sun)
     loans = _lend(owner.loans, Loan(taker, resource, sun, until))
+    lenders = receiver.lenders if giver in receiver.lenders else (*receiver.lenders, giver)
+    borrowed = receiver.with_stake(resource, replace(theirs, acquired=theirs.acquired + sun))
     return {
         giver: replace(owner.with_stake(resource, lent), loans=loans),
-        taker: receiver.with_stake(resource, replace(theirs, acquired=theirs.acquired + sun)),
+        taker: replace(borrowed, lenders=lenders),
     }
 
 
@@ -140,6 +155,7 @@ def _undelegate(context: Context, owner: Account, contract: Any) -> Change:
         raise ContractError(f"insufficient delegatedFrozenBalance({title}), request={sun}, unlock_balance={free}")
     stake = owner.stakes[resource]
     returned = replace(stake, frozen=stake.frozen + sun, delegated=stake.delegated - sun)
+    loans = _take_back(owner.loans, taker, resource, sun, context.now_ms)
     change: Change = {}
     receiver = context.world.get(taker)
     if receiver is not None:
@@ -147,9 +163,11 @@ def _undelegate(context: Context, owner: Account, contract: Any) -> Change:
         used = used_at(theirs.used, theirs.used_ms, context.now_ms)
         ours_of_it = min(used * sun // (theirs.frozen + theirs.acquired), used) if used else 0
         less = replace(theirs, acquired=theirs.acquired - sun, used=used - ours_of_it, used_ms=context.now_ms)
-        change[taker] = receiver.with_stake(resource, less)
+        lenders = receiver.lenders
+        if not any(loan.receiver == taker for loan in loans):
+            lenders = tuple(lender for lender in lenders if lender != giver)
+        change[taker] = replace(receiver.with_stake(resource, less), lenders=lenders)
         returned = returned.use(ours_of_it, context.now_ms)
-    loans = _take_back(owner.loans, taker, resource, sun, context.now_ms)
     return {giver: replace(owner.with_stake(resource, returned), loans=loans), **change}
 
 
@@ -172,6 +190,7 @@ ACTS: dict[str, Act] = {
     "FreezeBalanceV2Contract": _freeze,
     "UnfreezeBalanceV2Contract": _unfreeze,
     "WithdrawExpireUnfreezeContract": _withdraw,
+    "CancelAllUnfreezeV2Contract": _cancel,
     "DelegateResourceContract": _delegate,
     "UnDelegateResourceContract": _undelegate,
 }

@@ -13,9 +13,9 @@ def transfer(context: Context, owner: Account, contract: Any) -> Change:
         raise ContractError("Amount must be greater than 0.")
     if contract.to_address == contract.owner_address:
         raise ContractError("Cannot transfer TRX to yourself.")
-    if contract.to_address in context.contracts:
-        raise ContractError("Cannot transfer TRX to a smartContract.")
     recipient = context.world.get(contract.to_address)
+    if recipient is not None and recipient.contract is not None:
+        raise ContractError("Cannot transfer TRX to a smartContract.")
     cost = contract.amount + (0 if recipient else _activation(context, owner))
     if owner.balance < cost:
         raise ContractError("Validate TransferContract error, balance is not sufficient.")

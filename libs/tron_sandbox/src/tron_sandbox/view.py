@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from tron_sandbox.chain import Block, Chain
-from tron_sandbox.protocol import Json, ProtocolError
+from tron_sandbox.jsonformat import Json, ProtocolError
 
-Answer = Json | list[Json]
+Answer = Json | list[Any]
+"""What is sent as JSON; parts of it may be JSON already (`orjson.Fragment`)."""
 Endpoint = Callable[["View", Json], Answer]
 
 

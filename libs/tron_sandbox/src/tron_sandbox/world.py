@@ -1,7 +1,10 @@
 """Accounts in TRX, their resources and the fees, with an undo log per block so that forks can take blocks back."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+
+from tron_sandbox.jsonformat import Json
 
 WINDOW_MS = 24 * 3600 * 1000
 """What was used comes back evenly over a day (java-tron, ResourceProcessor)."""
@@ -66,6 +69,22 @@ class Unstaked:
 
 
 @dataclass(frozen=True, slots=True)
+class Contract:
+    """What an account is told of that is a smart contract."""
+
+    name: str = ""
+    abi: Json = field(default_factory=dict)
+    """As java-tron shows it."""
+    bytecode: bytes = b""
+    origin: bytes = b""
+    """Who made it."""
+    user_percent: int = 100
+    """How much of a call's energy its caller pays."""
+    energy_limit: int = 0
+    """How much energy its maker pays for a call at most."""
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """An activated account; amounts in sun."""
 
@@ -78,7 +97,10 @@ class Account:
     stakes: tuple[Stake, Stake] = field(default=(Stake(), Stake()))
     """Of bandwidth and of energy."""
     loans: tuple[Loan, ...] = ()
+    lenders: tuple[bytes, ...] = ()
+    """Who lends to it."""
     unstaked: tuple[Unstaked, ...] = ()
+    contract: Contract | None = None
 
     def bandwidth_used(self, now_ms: int) -> int:
         """Return how much free bandwidth is used at this time."""
@@ -119,7 +141,7 @@ class World:
         """Take the newest block's changes back."""
         for address, before in self._undo.pop().items():
             if before is None:
-                del self.accounts[address]
+                self.accounts.pop(address, None)
             else:
                 self.accounts[address] = before
 
@@ -139,10 +161,21 @@ class World:
         return self.accounts.get(address)
 
     def put(self, address: bytes, account: Account) -> None:
-        """Store an account."""
+        """Store an account; what is stored last is the last of `accounts`."""
+        before = self.accounts.pop(address, None)
+        if self._undo:
+            self._undo[-1].setdefault(address, before)
+        self.accounts[address] = account
+
+    def drop(self, address: bytes) -> None:
+        """Remove an account: a contract's that ended itself."""
         if self._undo:
             self._undo[-1].setdefault(address, self.accounts.get(address))
-        self.accounts[address] = account
+        self.accounts.pop(address, None)
+
+    def touched(self, most: int) -> list[tuple[bytes, Account]]:
+        """Return the accounts that changed last, the newest change first."""
+        return list(itertools.islice(reversed(self.accounts.items()), most))
 
     def apply(self, change: Mapping[bytes, Account]) -> None:
         """Store accounts."""
@@ -151,28 +184,45 @@ class World:
 
 
 class Overlay(World):
-    """A world with what waits for a block on top of it; the world itself is never changed."""
+    """A world with changes on top of it, which itself stays as it is until they are merged."""
 
     def __init__(self, base: World) -> None:
-        super().__init__()
+        super().__init__(base.parameters)
         self._base = base
+        self._changed: dict[bytes, Account | None] = {}
 
     def get(self, address: bytes) -> Account | None:
-        """Return the account as it will be."""
-        return self.accounts.get(address) or self._base.get(address)
+        """Return the account as it is with the changes."""
+        return self._changed[address] if address in self._changed else self._base.get(address)
+
+    def put(self, address: bytes, account: Account) -> None:
+        """Store an account."""
+        self._changed[address] = account
+
+    def drop(self, address: bytes) -> None:
+        """Remove an account."""
+        self._changed[address] = None
 
     def clear(self) -> None:
-        """Forget what waits; take up the fees as they are now."""
-        self.accounts.clear()
+        """Forget the changes; take up the fees as they are now."""
+        self._changed.clear()
         self.parameters = self._base.parameters
+
+    def merge(self) -> None:
+        """Change the world itself."""
+        for address, account in self._changed.items():
+            if account is None:
+                self._base.drop(address)
+            else:
+                self._base.put(address, account)
+        self.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a contract is carried out: the world, the smart contracts' addresses, and the block's time."""
+    """Where a contract is carried out: the world and the block's time."""
 
     world: World
-    contracts: Mapping[bytes, object]
     now_ms: int
 
 

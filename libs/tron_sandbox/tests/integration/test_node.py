@@ -265,7 +265,6 @@ async def test_a_dropped_answer_is_no_answer(tron_node: SandboxNode, kind: str) 
         ("wallet/getaccount", b'{"address": "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6u"}'),
         ("wallet/getaccount", b'{"address": 5}'),
         ("wallet/createtransaction", b'{"owner_address": "41", "amount": -1}'),
-        ("wallet/triggerconstantcontract", b'{"owner_address": "T"}'),
         ("wallet/getsignweight", b'{"raw_data": 1}'),
     ],
 )

@@ -3,7 +3,7 @@ const solc = require('solc'), fs = require('fs');
 const out = JSON.parse(solc.compile(JSON.stringify({
   language: 'Solidity',
   sources: { 'sandbox.sol': { content: fs.readFileSync('sandbox.sol', 'utf8') } },
-  settings: { evmVersion: 'byzantium', optimizer: { enabled: true, runs: 200 },
+  settings: { evmVersion: 'byzantium', viaIR: true, optimizer: { enabled: true, runs: 100000 },
     outputSelection: { '*': { '*': ['abi', 'evm.bytecode.object'] } } },
 })));
 for (const e of out.errors || []) console.error(e.formattedMessage);

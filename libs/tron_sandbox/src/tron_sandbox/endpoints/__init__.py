@@ -1,6 +1,6 @@
 """java-tron's HTTP API over a chain: the same paths, the same JSON, the same errors."""
 
-from tron_sandbox.endpoints import accounts, blocks, building, contracts, network, stakes, transactions
+from tron_sandbox.endpoints import accounts, blocks, building, calls, contracts, network, stakes, transactions
 from tron_sandbox.view import Endpoint
 
 _SOLIDITY: dict[str, Endpoint] = {
@@ -13,9 +13,12 @@ _SOLIDITY: dict[str, Endpoint] = {
     "gettransactionbyid": transactions.get_transaction_by_id,
     "gettransactioninfobyid": transactions.get_transaction_info_by_id,
     "gettransactioninfobyblocknum": transactions.get_transaction_info_by_block_num,
+    "gettransactioncountbyblocknum": transactions.get_transaction_count,
+    "getenergyprices": network.get_energy_prices,
+    "getbandwidthprices": network.get_bandwidth_prices,
     "getaccount": accounts.get_account,
-    "triggerconstantcontract": contracts.trigger_constant_contract,
-    "estimateenergy": contracts.estimate_energy,
+    "triggerconstantcontract": calls.trigger_constant_contract,
+    "estimateenergy": calls.estimate_energy,
     "getnodeinfo": network.get_node_info,
     "getdelegatedresourcev2": stakes.get_delegated_resource,
     "getdelegatedresourceaccountindexv2": stakes.get_delegated_resource_index,
@@ -34,14 +37,22 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
         "freezebalancev2": stakes.staking("FreezeBalanceV2Contract"),
         "unfreezebalancev2": stakes.staking("UnfreezeBalanceV2Contract"),
         "withdrawexpireunfreeze": stakes.staking("WithdrawExpireUnfreezeContract"),
+        "cancelallunfreezev2": stakes.staking("CancelAllUnfreezeV2Contract"),
         "delegateresource": stakes.staking("DelegateResourceContract"),
         "undelegateresource": stakes.staking("UnDelegateResourceContract"),
-        "triggersmartcontract": contracts.trigger_smart_contract,
+        "triggersmartcontract": calls.trigger_smart_contract,
+        "deploycontract": contracts.deploy_contract,
+        "getcontractinfo": contracts.get_contract_info,
         "getcontract": contracts.get_contract,
         "getsignweight": transactions.get_sign_weight,
         "broadcasttransaction": transactions.broadcast_transaction,
         "broadcasthex": transactions.broadcast_hex,
         "validateaddress": accounts.validate_address,
         "listnodes": network.list_nodes,
+        "getapprovedlist": transactions.get_approved_list,
+        "createaccount": building.create_account,
+        "listwitnesses": network.list_witnesses,
+        "getnextmaintenancetime": network.get_next_maintenance_time,
+        "getmemofee": network.get_memo_fee,
     },
 }

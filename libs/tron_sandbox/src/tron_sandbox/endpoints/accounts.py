@@ -1,7 +1,7 @@
 """Accounts and what they have of bandwidth and energy."""
 
 from tron_sandbox import addresses
-from tron_sandbox.protocol import Json
+from tron_sandbox.jsonformat import Json
 from tron_sandbox.view import Answer, View, visible_of, without_zeros
 from tron_sandbox.world import BANDWIDTH, ENERGY, TOTAL_LIMITS, TOTAL_WEIGHTS, Account, used_at
 
@@ -35,6 +35,8 @@ def get_account(view: View, body: Json) -> Answer:
     }
     if not account.balance:
         del found["balance"]
+    if account.contract is not None:
+        found["type"] = "Contract"
     return found
 
 

@@ -1,7 +1,7 @@
 """Blocks: by number, by id, in ranges, and the newest."""
 
 from tron_sandbox.chain import Block
-from tron_sandbox.protocol import Json
+from tron_sandbox.jsonformat import Json
 from tron_sandbox.view import Answer, View, txid_of, visible_of, whole
 
 

@@ -4,7 +4,9 @@ from typing import Any
 
 from tron_sandbox.chain import Chain
 from tron_sandbox.errors import ContractError
-from tron_sandbox.protocol import Json, Tx
+from tron_sandbox.executor import Executor
+from tron_sandbox.jsonformat import Json
+from tron_sandbox.protocol import Tx
 from tron_sandbox.view import Answer, View, fault, visible_of
 
 DEFAULT_EXPIRATION_MS = 60_000
@@ -31,7 +33,7 @@ def unsigned(view: View, body: Json, kind: str, value: Json) -> Answer:
     """Return the JSON of an unsigned transaction, or why it could not be carried out."""
     tx = build(view, kind, value)
     try:
-        view.chain.executor.validate(tx, view.chain.clock_ms)
+        Executor(view.chain.world, view.chain.evm).validate(tx, view.chain.clock_ms)
     except ContractError as error:
         return fault("org.tron.core.exception.ContractValidateException", str(error))
     return tx.to_json(visible=visible_of(body))
@@ -41,3 +43,9 @@ def create_transaction(view: View, body: Json) -> Answer:
     """An unsigned TRX transfer."""
     value = {name: body.get(name) for name in ("owner_address", "to_address")}
     return unsigned(view, body, "TransferContract", value | {"amount": body.get("amount", 0)})
+
+
+def create_account(view: View, body: Json) -> Answer:
+    """An unsigned transaction that activates an address."""
+    value = {name: body.get(name) for name in ("owner_address", "account_address")}
+    return unsigned(view, body, "AccountCreateContract", value)

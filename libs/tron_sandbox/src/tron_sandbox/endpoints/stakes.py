@@ -2,7 +2,7 @@
 
 from tron_sandbox import addresses
 from tron_sandbox.endpoints.building import unsigned
-from tron_sandbox.protocol import Json
+from tron_sandbox.jsonformat import Json
 from tron_sandbox.staking import MOST_UNSTAKED, NAMES, lendable
 from tron_sandbox.view import Answer, Endpoint, View, visible_of, whole, without_zeros
 
@@ -43,11 +43,7 @@ def get_delegated_resource_index(view: View, body: Json) -> Answer:
     if account is None:
         return {}
     to = dict.fromkeys(addresses.to_text(loan.receiver, visible=visible) for loan in account.loans)
-    givers = [
-        addresses.to_text(giver, visible=visible)
-        for giver, other in view.chain.world.accounts.items()
-        if any(loan.receiver == address for loan in other.loans)
-    ]
+    givers = [addresses.to_text(giver, visible=visible) for giver in account.lenders]
     shown = addresses.to_text(address, visible=visible)
     return {"account": shown, **without_zeros({"toAccounts": list(to), "fromAccounts": givers})}
 

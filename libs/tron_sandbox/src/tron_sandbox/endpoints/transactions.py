@@ -1,8 +1,11 @@
 """Transactions: what became of them, what their signature needs, and the door they come in by."""
 
+import orjson
+
 from tron_sandbox import addresses
 from tron_sandbox.errors import Refused
-from tron_sandbox.protocol import Json, Tx
+from tron_sandbox.jsonformat import Json, ProtocolError
+from tron_sandbox.protocol import Tx
 from tron_sandbox.view import Answer, View, fault, txid_of, visible_of, whole
 
 
@@ -21,7 +24,7 @@ def get_transaction_info_by_id(view: View, body: Json) -> Answer:
     txid = txid_of(body)
     if view.chain.find(txid, solid=view.solid) is None:
         return {}
-    return _show_info(view.chain.infos[txid], visible=visible_of(body))
+    return _show_info(view.chain.info(txid), visible=visible_of(body))
 
 
 def get_transaction_info_by_block_num(view: View, body: Json) -> Answer:
@@ -30,8 +33,10 @@ def get_transaction_info_by_block_num(view: View, body: Json) -> Answer:
     if number <= 0:
         return {}
     block = view.block(number)
-    infos = [view.chain.infos[tx.txid] for tx in block.txs] if block else []
-    return [_show_info(info, visible=visible_of(body)) for info in infos]
+    txids = [tx.txid for tx in block.txs] if block else []
+    if not visible_of(body):
+        return [orjson.Fragment(view.chain.infos[txid]) for txid in txids]
+    return [_show_info(view.chain.info(txid), visible=True) for txid in txids]
 
 
 def _show_info(info: Json, *, visible: bool) -> Json:
@@ -80,6 +85,30 @@ def get_sign_weight(view: View, body: Json) -> Answer:
     if signers and all(signer == tx.owner for signer in signers):
         return found | {"result": {}, "approved_list": [owner], "current_weight": 1}
     return found | {"result": {"code": "NOT_ENOUGH_PERMISSION"}}
+
+
+def get_approved_list(view: View, body: Json) -> Answer:
+    """Who signed a transaction."""
+    tx, visible = Tx.from_json(body), visible_of(body)
+    found: Json = {
+        "result": {},
+        "transaction": {
+            "result": {"result": True},
+            "txid": tx.txid.hex(),
+            "transaction": tx.to_json(visible=visible),
+        },
+    }
+    try:
+        signers = tx.signers()
+    except ProtocolError as error:
+        return found | {"result": {"code": "SIGNATURE_FORMAT_ERROR", "message": str(error)}}
+    return found | {"approved_list": [addresses.to_text(signer, visible=visible) for signer in signers]}
+
+
+def get_transaction_count(view: View, body: Json) -> Answer:
+    """How many transactions a block has; -1 where there is no block."""
+    block = view.block(whole(body.get("num", 0)))
+    return {"count": len(block.txs) if block else -1}
 
 
 def broadcast_transaction(view: View, body: Json) -> Answer:
