@@ -4,8 +4,8 @@ from alembic import op
 
 from common.migrate import statements
 
-revision = "0011"
-down_revision = "0010"
+revision = "0004"
+down_revision = "0003"
 
 SCRIPT = """
 -- What an arrival was to the payment it belongs to; every one of them is credited.

@@ -8,7 +8,7 @@ from alembic import op
 
 from common.migrate import statements
 
-revision = "0010"
+revision = "0003"
 down_revision = "0002"
 
 SCRIPT = """

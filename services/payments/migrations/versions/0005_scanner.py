@@ -4,8 +4,8 @@ from alembic import op
 
 from common.migrate import statements
 
-revision = "0020"
-down_revision = "0011"
+revision = "0005"
+down_revision = "0004"
 
 SCRIPT = """
 -- A transaction of a solid block that could not be read or stored; the scan went on.
