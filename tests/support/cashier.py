@@ -9,12 +9,16 @@ from typing import Any
 import asyncpg
 
 import accounts.use_cases.check_invariants as ledger_check
+from common.db import Connection
+from payments.domain.intents import Stake
+from payments.domain.model import Purpose, Signed
 from payments.domain.ports import Gateway
 from payments.use_cases.check_invariants import check_invariants
 from payments.use_cases.check_payments import check_payments
 from payments.use_cases.context import Payments
 from payments.use_cases.post_bookings import post_bookings
 from payments.use_cases.scan_chain import scan_chain
+from payments.use_cases.send_transaction import send
 from support.chain import USDT, SandboxNode
 from support.customer import FAKE
 from support.house import House
@@ -78,6 +82,22 @@ class Cashier:
         arrivals = (await self.read(payment))["arrivals"]
         assert all(a["credited"] for a in arrivals), arrivals
         return [(a["state"], a["amount"], a["currency"]) for a in arrivals]
+
+    async def stake(self, sun: int) -> None:
+        """Stake TRX of the fuel wallet for energy."""
+        gateway = self.gateway()
+
+        async def note(_: Connection, __: Signed) -> None:
+            """Nothing has to be noted."""
+
+        await send(self.parts, gateway, Purpose("stake", gateway.fuel_address), Stake(sun), note)
+        await self.scan()
+
+    async def lent(self, address: str) -> int:
+        """Return how much staked TRX the fuel wallet lends to an address."""
+        parties = {"fromAddress": self.gateway().fuel_address, "toAddress": address}
+        found = await self.node.ask("wallet/getdelegatedresourcev2", **parties, visible=True)
+        return sum(loan["frozen_balance_for_energy"] for loan in found.get("delegatedResource", []))
 
     async def scan(self) -> None:
         """Make what waits solid, and scan it."""

@@ -5,11 +5,7 @@ from typing import Any
 
 import pytest
 
-from common.db import Connection
 from payments.adapters import tron_node
-from payments.domain.intents import Stake
-from payments.domain.model import Purpose, Signed
-from payments.use_cases.send_transaction import send
 from support.cashier import Cashier, usual_chain, wallet
 from support.chain import SandboxNode
 from support.customer import rich
@@ -35,27 +31,9 @@ async def due(cashier: Cashier, units: int = 30 * USDT) -> dict[str, Any]:
     return payment
 
 
-async def stake(cashier: Cashier, sun: int = STAKE_SUN) -> None:
-    """Stake TRX of the fuel wallet for energy."""
-    gateway = cashier.gateway()
-
-    async def note(_: Connection, __: Signed) -> None:
-        """Nothing has to be noted."""
-
-    await send(cashier.parts, gateway, Purpose("stake", gateway.fuel_address), Stake(sun), note)
-    await cashier.scan()
-
-
 async def sent(cashier: Cashier) -> list[tuple[str, str]]:
     """Return the transactions of all sweeps in order."""
     return await cashier.rows("SELECT purpose, state FROM outgoing WHERE purpose <> 'stake' ORDER BY id")
-
-
-async def loans(cashier: Cashier, payment: dict[str, Any]) -> int:
-    """Return how much staked TRX the wallet is lent by the fuel wallet."""
-    parties = {"fromAddress": cashier.gateway().fuel_address, "toAddress": wallet(payment)}
-    found = await cashier.node.ask("wallet/getdelegatedresourcev2", **parties, visible=True)
-    return sum(loan["frozen_balance_for_energy"] for loan in found.get("delegatedResource", []))
 
 
 async def until(cashier: Cashier, step: str) -> None:
@@ -113,10 +91,10 @@ async def test_energy_at_hand_burns_nothing(cashier: Cashier) -> None:
 
 async def test_lent_energy_burns_nothing_and_is_taken_back(cashier: Cashier) -> None:
     payment = await due(cashier)
-    await stake(cashier)
+    await cashier.stake(STAKE_SUN)
 
     await until(cashier, "delegating")
-    lent = await loans(cashier, payment)
+    lent = await cashier.lent(wallet(payment))
     await cashier.sweep()
 
     assert 7_000 * TRX < lent < 8_000 * TRX
@@ -124,7 +102,7 @@ async def test_lent_energy_burns_nothing_and_is_taken_back(cashier: Cashier) -> 
     assert await sent(cashier) == [(name, "succeeded") for name in order]
     assert await cashier.rows("SELECT fee_sun FROM outgoing WHERE purpose = 'transfer'") == [(0,)]
     assert await cashier.chain_balance(wallet(payment), "tron_trx") == 1, "a sun activates"
-    assert await loans(cashier, payment) == 0
+    assert await cashier.lent(wallet(payment)) == 0
     assert (await cashier.read(payment))["status"] == "success"
     await cashier.prove()
     await check_fees(cashier)
@@ -132,7 +110,7 @@ async def test_lent_energy_burns_nothing_and_is_taken_back(cashier: Cashier) -> 
 
 async def test_a_transfer_that_reverts_gives_lent_energy_back_and_is_tried_again(cashier: Cashier) -> None:
     payment = await due(cashier)
-    await stake(cashier)
+    await cashier.stake(STAKE_SUN)
     await until(cashier, "delegating")
     await sign_only(cashier)
     await cashier.node.admin("token", pause=True)  # between the signature and the block
@@ -145,12 +123,12 @@ async def test_a_transfer_that_reverts_gives_lent_energy_back_and_is_tried_again
     order = ["fuel", "delegate", "transfer", "reclaim"]
     assert [name for name, _ in paused] == order
     assert [state for _, state in paused] == ["succeeded", "succeeded", "failed", "succeeded"]
-    assert await loans(cashier, payment) == 0
+    assert await cashier.lent(wallet(payment)) == 0
     await cashier.node.admin("token", pause=False)
     await cashier.sweep()
 
     assert (await cashier.read(payment))["status"] == "success"
-    assert await loans(cashier, payment) == 0
+    assert await cashier.lent(wallet(payment)) == 0
     assert await cashier.house.balance(payment["user_id"]) == "30.000000"
     await cashier.prove()
     await check_fees(cashier)
@@ -158,7 +136,7 @@ async def test_a_transfer_that_reverts_gives_lent_energy_back_and_is_tried_again
 
 async def test_a_pause_while_energy_is_lent_gives_it_back(cashier: Cashier) -> None:
     payment = await due(cashier)
-    await stake(cashier)
+    await cashier.stake(STAKE_SUN)
     await until(cashier, "delegating")
     await cashier.node.admin("token", pause=True)
 
@@ -166,7 +144,7 @@ async def test_a_pause_while_energy_is_lent_gives_it_back(cashier: Cashier) -> N
         await cashier.step()
 
     assert [name for name, _ in await sent(cashier)] == ["fuel", "delegate", "reclaim"]
-    assert await loans(cashier, payment) == 0
+    assert await cashier.lent(wallet(payment)) == 0
     await cashier.node.admin("token", pause=False)
     await cashier.sweep()
     assert (await cashier.read(payment))["status"] == "success"
@@ -175,7 +153,7 @@ async def test_a_pause_while_energy_is_lent_gives_it_back(cashier: Cashier) -> N
 
 async def test_lent_energy_that_was_used_up_ends_out_of_energy_and_is_given_back(cashier: Cashier) -> None:
     payment = await due(cashier)
-    await stake(cashier)
+    await cashier.stake(STAKE_SUN)
     await until(cashier, "delegating")
     await sign_only(cashier)
     await cashier.node.admin("resources", address=wallet(payment), energy=0)
@@ -184,17 +162,17 @@ async def test_lent_energy_that_was_used_up_ends_out_of_energy_and_is_given_back
     await cashier.step()
 
     assert ("transfer", "failed") in await sent(cashier)
-    assert await loans(cashier, payment) == 0
+    assert await cashier.lent(wallet(payment)) == 0
     await cashier.sweep()
     assert (await cashier.read(payment))["status"] == "success"
-    assert await loans(cashier, payment) == 0
+    assert await cashier.lent(wallet(payment)) == 0
     await cashier.prove()
     await check_fees(cashier)
 
 
 async def test_a_loan_that_is_too_little_by_now_is_taken_back_before_the_next(cashier: Cashier) -> None:
     payment = await due(cashier)
-    await stake(cashier)
+    await cashier.stake(STAKE_SUN)
     await until(cashier, "delegating")
     await cashier.node.admin("resources", address=wallet(payment), energy=10_000)
 
@@ -202,7 +180,7 @@ async def test_a_loan_that_is_too_little_by_now_is_taken_back_before_the_next(ca
 
     order = ["fuel", "delegate", "reclaim", "delegate", "transfer", "reclaim"]
     assert [name for name, _ in await sent(cashier)] == order
-    assert await loans(cashier, payment) == 0
+    assert await cashier.lent(wallet(payment)) == 0
     assert (await cashier.read(payment))["status"] == "success"
     await cashier.prove()
 
@@ -346,7 +324,7 @@ async def test_trx_of_the_user_is_never_burned(cashier: Cashier, credited: bool)
 
 async def test_two_sweeps_of_one_wallet_do_not_use_each_others_energy(cashier: Cashier) -> None:
     payment = await due(cashier)
-    await stake(cashier)
+    await cashier.stake(STAKE_SUN)
     customer = await rich(cashier.node)
     await customer.pay_trx(wallet(payment), 20 * TRX)
     await cashier.credit()
@@ -358,5 +336,5 @@ async def test_two_sweeps_of_one_wallet_do_not_use_each_others_energy(cashier: C
     assert sorted(name for name, _ in states) == ["delegate", "fuel", "reclaim", "transfer", "transfer"]
     assert await cashier.chain_balance(wallet(payment)) == 0
     assert await cashier.chain_balance(wallet(payment), "tron_trx") < TRX
-    assert await loans(cashier, payment) == 0
+    assert await cashier.lent(wallet(payment)) == 0
     await cashier.prove()

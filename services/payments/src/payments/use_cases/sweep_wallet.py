@@ -18,7 +18,7 @@ from common.db import Connection
 from common.logging import get_logger, report
 from payments.db import books, outgoing, payments, sweeps
 from payments.domain import events
-from payments.domain.errors import ContractRefuses
+from payments.domain.errors import ContractRefuses, SignerRefused
 from payments.domain.intents import NATIVE, Collect, Delegate, Fuel, Reclaim
 from payments.domain.model import Outgoing, Purpose, Signed, Step, Sweep, TxState
 from payments.domain.ports import Gateway
@@ -157,11 +157,15 @@ async def _begin_step(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
         if await sweeps.other_under_way(connection, sweep):
             return
     try:
-        intent = await _choose(parts, gateway, sweep)
-    except (ContractRefuses, TooDear):
+        await _sign_next(parts, gateway, sweep)
+    except (ContractRefuses, SignerRefused, SweepStuck, TooDear):  # that may last: nothing stays lent meanwhile
         if sweep.lent_sun:
             await _reclaim_first(parts, gateway, sweep)
         raise
+
+
+async def _sign_next(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
+    intent = await _choose(parts, gateway, sweep)
     amount, lent = sweep.amount, sweep.lent_sun
     match intent:
         case Collect():
@@ -191,6 +195,7 @@ async def _choose(parts: Payments, gateway: Gateway, sweep: Sweep) -> Collect | 
     Raises:
         ContractRefuses: when the token can't be moved now.
         TooDear: when it would cost more than the sweep may.
+        SweepStuck: when the wallet holds nothing.
     """
     amount = await gateway.chain.balance(gateway.asset, sweep.address)
     native = next((g for g in parts.gateways.values() if _is_native_sibling(g, gateway)), None)
