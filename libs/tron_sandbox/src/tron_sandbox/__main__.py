@@ -1,8 +1,24 @@
-"""python -m tron_sandbox: run the node.
+"""A Tron node for tests and development, in one process. Nothing of it is worth anything.
 
-Unmodified tronpy and tronweb work against http://HOST:PORT. Money: POST /admin/faucet
-{"address": "T…", "trx": "10", "usdt": "100.5"}. Blocks: POST /admin/mine {"blocks": 1}; POST /admin/fork
-{"depth": 2}. Faults: POST /admin/faults {"endpoint": "getnowblock", "kind": "429", "count": 3}.
+Unmodified tronpy and tronweb work against it:
+
+    Tron(HTTPProvider("http://127.0.0.1:9090"))             # tronpy
+    new TronWeb({ fullHost: "http://127.0.0.1:9090" })      // tronweb
+
+A page for people is at http://127.0.0.1:9090/. A first payment:
+
+    curl http://127.0.0.1:9090/admin/faucet -d '{"address": "T...", "trx": "10", "usdt": "100.5"}'
+
+USDT is TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t, as on mainnet. What else a test may want:
+
+    /admin/mine {"blocks": 3}                        blocks now
+    /admin/fork {"depth": 2, "drop": true}           other blocks instead of the newest
+    /admin/faults {"endpoint": "getnowblock", "kind": "429", "count": 3}
+    /admin/parameters {"getEnergyFee": 420}          fees
+    /admin/token {"pause": true}                     what the token's owner may do
+    /admin/clock, /admin/resources, /admin/stop_solid, /admin/requests
+
+and each of them says what it takes when it is called wrongly.
 """
 
 import argparse
@@ -16,8 +32,6 @@ from tron_sandbox.journal import Journal
 from tron_sandbox.node import Node
 from tron_sandbox.server import create_app
 
-EXIT_BAD_SETTING = 2
-
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
@@ -26,13 +40,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=9090)
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=9090, help="(9090)")
     parser.add_argument(
-        "--block-interval", type=float, default=3.0, metavar="SECONDS", help="0: only /admin/mine (3)"
+        "--block-interval", type=float, default=3.0, metavar="SECONDS", help="0: blocks only by /admin/mine (3)"
     )
-    parser.add_argument("--solid", type=int, default=18, metavar="N", help="blocks until solid (18)")
-    parser.add_argument("--state", type=Path, metavar="FILE", help="keep the chain in this file")
+    parser.add_argument(
+        "--solid", type=int, default=18, metavar="N", help="how many blocks make a block solid (18)"
+    )
+    parser.add_argument(
+        "--state", type=Path, metavar="FILE", help="keep the chain in this file; it is whole even after kill -9"
+    )
     parser.add_argument(
         "--accounts", type=int, default=0, metavar="N", help="accounts with 10,000 TRX each from genesis (0)"
     )

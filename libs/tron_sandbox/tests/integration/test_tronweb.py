@@ -18,6 +18,7 @@ STORIES = [
     "TRX transfers",
     "USDT transfers",
     "constant calls and estimates",
+    "freezing and its return",
     "accounts and resources",
     "blocks and ranges",
     "signed messages",

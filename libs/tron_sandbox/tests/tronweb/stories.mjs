@@ -90,6 +90,25 @@ const stories = {
     assert.equal(unsigned.result.result, true);
   },
 
+  async 'freezing and its return'() {
+    const { tron, address } = await person({ trx: '20000' });
+    const build = tron.transactionBuilder;
+    const play = async (tx) => done(tron, await tron.trx.sendRawTransaction(await tron.trx.sign(await tx)));
+    const head = { confirmed: false };
+    await play(build.freezeBalanceV2(15_000 * TRX, 'ENERGY'));
+    await play(build.freezeBalanceV2(100 * TRX, 'BANDWIDTH'));
+    assert.equal((await tron.trx.getAccountResources(address)).EnergyLimit, 142_105);
+    await play(build.unfreezeBalanceV2(500 * TRX, 'ENERGY'));
+    assert.equal((await tron.trx.getAvailableUnfreezeCount(address, head)).count, 31);
+    await play(build.cancelUnfreezeBalanceV2());
+    await play(build.unfreezeBalanceV2(700 * TRX, 'ENERGY'));
+    await admin('clock', { advance: 14 * 86_400 });
+    const later = Date.now() + 15 * 86_400_000;
+    assert.equal((await tron.trx.getCanWithdrawUnfreezeAmount(address, later, head)).amount, 700 * TRX);
+    await play(build.withdrawExpireUnfreeze());
+    assert.equal((await tron.trx.getUnconfirmedAccount(address)).frozenV2[1].amount, 14_300 * TRX);
+  },
+
   async 'accounts and resources'() {
     const { tron, address } = await person({ trx: '7' });
     await settle();
