@@ -15,7 +15,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-deep bench-ledger torture check fmt lock contracts clean
+.PHONY: help run demo test test-deep bench-ledger bench-payments torture check fmt lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -43,6 +43,8 @@ test-deep: $(VENV)/.installed ## run every test at length
 
 bench-ledger: $(VENV)/.installed ## measure the ledger and the API beside pgbench (QUICK=1: briefly)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick)
+bench-payments: $(VENV)/.installed ## count what payments costs: node calls, rows, memory (QUICK=1: briefly)
+	@PYTHONPATH=tests $(BIN)/python -m bench.paying $(if $(QUICK),--quick)
 torture: $(VENV)/.installed ## kill and stop everything under live traffic (SECONDS=600, SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -m torture $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 

@@ -120,7 +120,8 @@ async def show_rescan(parts: Payments, options: argparse.Namespace, currencies: 
     verdict(
         not done.found,
         f"{done.blocks:,} blocks read again: {len(done.found)} transfers were missing and are stored now, "
-        f"{deposits} of them deposits, which the worker credits; {done.settled} transactions settled",
+        f"{deposits} of them deposits, which the worker credits; {done.settled} transactions settled, "
+        f"{done.unreadable} unreadable and set aside",
     )
     return 0
 

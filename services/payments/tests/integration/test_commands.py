@@ -151,8 +151,7 @@ async def test_a_deleted_transfer_is_found_and_credited_once(paying_house: House
     await house.deliver(2)
     assert await house.balance(alice) == "30.000000"
     assert (await rescan(house, first)).found == []
-    rows = await everything(house)
-    assert [str(row[8]) for row in rows["payment"]] == [str(30 * USDT)]
+    assert await received(house) == [30 * USDT]
     assert (await compared(house)).agrees
 
 
@@ -203,7 +202,7 @@ async def test_what_is_found_is_what_the_scanner_had_stored(paying_house: House,
     before = await stored(house)
     assert {row["class"] for row in before} >= {"deposit", "own", "funding"}
     assert {row["arrival"] for row in before} >= {"exact", "under", "over", "extra"}
-    payments = (await everything(house))["payment"]
+    had = await received(house)
     await tamper(house, "UPDATE payment SET received = 0")
     await tamper(house, "DELETE FROM transfer WHERE from_address <> 'opening'")
 
@@ -211,8 +210,15 @@ async def test_what_is_found_is_what_the_scanner_had_stored(paying_house: House,
 
     assert await stored(house) == before
     assert len(done.found) == len([row for row in before if row["from_address"] != "opening"])
-    received = [row[8] for row in (await everything(house))["payment"]]
-    assert received == [row[8] for row in payments]
+    assert await received(house) == had
+
+
+async def received(house: House) -> list[int]:
+    connection = await asyncpg.connect(house.databases.owner_url("payments"))
+    try:
+        return [int(row[0]) for row in await connection.fetch("SELECT received FROM payment ORDER BY id")]
+    finally:
+        await connection.close()
 
 
 async def stored(house: House) -> list[dict[str, Any]]:
@@ -429,7 +435,7 @@ async def test_the_commands_show_tables(
     house = paying_house
     alice, first = await begin(house, tron_node)
     address = await deposit(house, tron_node, alice, "30")
-    await deposit(house, tron_node, alice, "20")
+    other = await deposit(house, tron_node, alice, "20")
 
     code, out = await run(house, capsys, "wallets", "--nonzero", "--user", str(alice), "--limit", "1")
     assert code == 0
@@ -449,8 +455,8 @@ async def test_the_commands_show_tables(
     assert (code, address in out, "NOT ALL AGREES" in out) == (1, True, True)
     code, out = await run(house, capsys, "rescan", "--from", str(first))
     assert (code, address in out, "1 transfers were missing" in out) == (0, True, True)
-    code, out = await run(house, capsys, "sweep", "NOW", address, "--timeout", "0.1")
-    assert (code, address in out, "planned" in out or "fueling" in out) == (1, True, True)
+    code, out = await run(house, capsys, "sweep", "NOW", other, "--timeout", "0.1")
+    assert (code, other in out, "planned" in out or "fueling" in out) == (1, True, True)
 
 
 async def test_a_stuck_sweep_is_shown_with_its_reason(

@@ -14,7 +14,7 @@ from common import outbox
 from common.crash import crash_point
 from common.errors import InvalidInput
 from common.logging import get_logger
-from payments.db import chain, outgoing, rescans
+from payments.db import chain, outgoing, quarantine, rescans
 from payments.db.rescans import StoredTransfer
 from payments.domain import events
 from payments.domain.errors import NodeLied
@@ -42,6 +42,8 @@ class Rescanned:
     found: list[StoredTransfer] = field(default_factory=list)
     settled: int = 0
     """Transactions of ours whose end was not recorded."""
+    unreadable: int = 0
+    """Transactions that can't be read; they are set aside, as the scanner does."""
 
     @property
     def classes(self) -> Mapping[TransferClass, int]:
@@ -74,7 +76,7 @@ async def rescan_blocks(parts: Payments, gateway: Gateway, first: int, last: int
             raise NodeLied(f"block {header.height} does not follow the block before it")
         if header.height == cursor.height and header.hash != cursor.hash:
             raise NodeLied(f"block {header.height} is not the block that was scanned")
-        if content.transfers or content.results:
+        if content.transfers or content.results or content.unreadable:
             await _store(parts, network, (header, content), counted, done)
         before, done.blocks = header, done.blocks + 1
         tell(f"{done.blocks:,} of {end - first + 1:,} blocks read, {len(done.found)} transfers were missing")
@@ -108,10 +110,12 @@ async def _store(
         ours = await outgoing.by_txid(connection, network, [r.txid for r in content.results])
         deposits = await store_transfers(parts, connection, network, header, content, again=True)
         await outbox.append(connection, [events.received(d, header.time) for d in deposits])
+        await quarantine.insert(connection, network, header.height, content.unreadable, parts.clock.now())
         places = {(one.txid, one.log_index) for one in known}
         now = await rescans.stored(connection, network, content.transfers)
     new = [one for one in now if (one.txid, one.log_index) not in places]
     done.found += new
+    done.unreadable += len(content.unreadable)
     done.settled += sum(one.state in (TxState.SENT, TxState.DEAD) for one in ours.values())
     if new:
         crash_point("block.rescanned")
