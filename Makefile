@@ -15,7 +15,8 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-deep bench-ledger bench-sandbox torture check fmt lock contracts clean
+.PHONY: help run demo test test-deep bench-ledger bench-payments bench-sandbox torture check fmt lock contracts \
+        clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -46,6 +47,9 @@ bench-ledger: $(VENV)/.installed ## measure the ledger and the API beside pgbenc
 
 bench-sandbox: $(VENV)/.installed ## measure the sandbox node: transfers in blocks, calls meanwhile (QUICK=1: briefly)
 	@PYTHONPATH=tests $(BIN)/python -m bench.sandbox $(if $(QUICK),--quick)
+
+bench-payments: $(VENV)/.installed ## count what payments costs: node calls, rows, memory (QUICK=1: briefly)
+	@PYTHONPATH=tests $(BIN)/python -m bench.paying $(if $(QUICK),--quick)
 
 torture: $(VENV)/.installed ## kill and stop everything under live traffic (SECONDS=600, SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -m torture $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))

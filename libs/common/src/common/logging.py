@@ -91,3 +91,11 @@ def get_logger() -> structlog.stdlib.BoundLogger:
 def report(error: BaseException) -> None:
     """Send an error to Sentry, where one is configured."""
     sentry_sdk.capture_exception(error)
+
+
+def only_warnings() -> None:
+    """Let a command's log tell warnings alone, on standard error: standard output is its result."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

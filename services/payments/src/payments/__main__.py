@@ -12,6 +12,7 @@ import uvloop
 from common import dead_letter_commands
 from common.errors import ServiceError
 from common.migrate import upgrade
+from payments import commands as chain_commands
 from payments.adapters.keys import new_seed, read_key
 from payments.main import MIGRATIONS, command_database, command_parts, run, run_signer, seed_command
 from payments.use_cases import manage_seed
@@ -57,6 +58,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     replay.add_argument("--txid", help="this transaction alone")
     dead_letter_commands.add_commands(commands)
+    chain_commands.add_commands(commands)
     return parser.parse_args(arguments)
 
 
@@ -119,6 +121,8 @@ def _show_progress(text: str) -> None:
 
 async def command(options: argparse.Namespace) -> int:
     """Run a command; return the exit code."""
+    if options.command in chain_commands.SHOWN:
+        return await chain_commands.run_command(options)
     try:
         if options.command in SEED:
             await seed(options)

@@ -316,6 +316,11 @@ async def seed_command() -> AsyncIterator[tuple[Database, bytes]]:
         await database.close()
 
 
+def command_currencies() -> Currencies:
+    """Return the currencies, for a command that shows amounts."""
+    return Currencies.parse(load(PaymentsSettings).currencies)
+
+
 @asynccontextmanager
 async def command_parts() -> AsyncIterator[Payments]:
     """Wire what the use cases share, for a command; the worker tells the events."""

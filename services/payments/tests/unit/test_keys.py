@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from bip_utils import Bip44, Bip44Changes, Bip44Coins
 from tronpy.keys import to_raw_address
 
 from payments.adapters.keys import DepositAddresses, KeyFileError, Seed, new_seed, read_key, seed_of_words
@@ -170,3 +171,18 @@ def test_when_a_payment_is_done(
     )
 
     assert found is expected
+
+
+def test_addresses_are_those_of_bip44() -> None:
+    stored, _ = new_seed(KEY)
+    derived = DepositAddresses(stored.root.deposit_xpub)
+    external = Bip44.FromExtendedKey(stored.root.deposit_xpub, Bip44Coins.TRON).Change(Bip44Changes.CHAIN_EXT)
+
+    for index in (*range(200), 65_535, 2**24, 2**31 - 1):
+        assert derived.deposit_address(index) == external.AddressIndex(index).PublicKey().ToAddress()
+
+
+@pytest.mark.parametrize("index", [-1, 2**31])
+def test_no_address_is_at_an_index_of_a_private_child(index: int) -> None:
+    with pytest.raises(ValueError, match="no index"):
+        DepositAddresses(new_seed(KEY)[0].root.deposit_xpub).deposit_address(index)

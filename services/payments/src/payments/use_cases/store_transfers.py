@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from common.db import Connection
 from common.logging import get_logger
-from payments.db import bookings, chain, outgoing, payments, restore
+from payments.db import bookings, chain, outgoing, payments, rescans, restore
 from payments.db.chain import Owner
 from payments.domain.intents import NATIVE
 from payments.domain.model import (
@@ -16,6 +16,8 @@ from payments.domain.model import (
     Deposit,
     Header,
     Outgoing,
+    Payment,
+    PaymentStatus,
     Result,
     Transfer,
     TransferClass,
@@ -48,12 +50,24 @@ class Block:
     ownerless: Set[str]
     """Addresses of ours that nobody is known to have been given, after a restore."""
     now: datetime
+    again: bool
+    """It is read again: later blocks are stored, and payments went on since."""
 
 
 async def store_transfers(
-    parts: Payments, connection: Connection, network: str, header: Header, content: BlockContent
+    parts: Payments,
+    connection: Connection,
+    network: str,
+    header: Header,
+    content: BlockContent,
+    *,
+    again: bool = False,
 ) -> list[Deposit]:
-    """Store what touches us; return the deposits that were not stored before."""
+    """Store what touches us; return the deposits that were not stored before.
+
+    Args:
+        again: the block was scanned before; what is missing is named as it would have been then.
+    """
     siblings = [g for g in parts.gateways.values() if g.info.network == network]
     addresses = {a for t in content.transfers for a in (t.from_address, t.to_address)}
     block = Block(
@@ -65,6 +79,7 @@ async def store_transfers(
         own=frozenset(a for g in siblings for a in (g.main_address, g.fuel_address)),
         ownerless=await restore.ownerless(connection, network, sorted(addresses)),
         now=parts.clock.now(),
+        again=again,
     )
     for result in content.results:
         if result.txid in block.ours:
@@ -135,12 +150,19 @@ def _is_token_fee(block: Block, own: Outgoing, transfer: Transfer) -> bool:
     return own.purpose.name != "payout" and transfer.to_address not in block.own
 
 
+async def _as_it_was(connection: Connection, block: Block, payment: Payment) -> Payment:
+    """Return a payment as it was before a block that is read again."""
+    received = await rescans.received_before(connection, payment, block.header.height)
+    return replace(payment, status=PaymentStatus.WAITING, received=received)
+
+
 async def _store_deposit(
     connection: Connection, block: Block, gateway: Gateway, transfer: Transfer
 ) -> Deposit | None:
     wallet, info = block.wallets[transfer.to_address], gateway.info
     payment = await payments.owner_of_deposit(connection, wallet.id, block.header.height)
-    named = arrival(payment, info.currency, transfer.amount, block.header.time)
+    then = await _as_it_was(connection, block, payment) if block.again and payment else payment
+    named = arrival(then, info.currency, transfer.amount, block.header.time)
     owner = Owner(wallet.id, payment.id if payment else None, named)
     place = (info, block.header)
     if not await chain.insert_transfer(connection, place, transfer, TransferClass.DEPOSIT, owner):
