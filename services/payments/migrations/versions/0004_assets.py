@@ -12,6 +12,10 @@ SCRIPT = """
 ALTER TABLE transfer ADD COLUMN arrival text
     CHECK (arrival IN ('exact', 'under', 'over', 'late', 'extra', 'other_currency', 'unasked'));
 UPDATE transfer SET arrival = 'unasked' WHERE class = 'deposit';
+-- How late a credit is counts from when we knew of the deposit.
+ALTER TABLE transfer ADD COLUMN stored_at timestamptz NOT NULL DEFAULT now();
+DROP INDEX transfer_not_applied;
+CREATE INDEX transfer_not_applied ON transfer (stored_at) WHERE class = 'deposit' AND applied_at IS NULL;
 -- The gateway of what was moved, which need not be the wallet's own.
 ALTER TABLE transfer ADD COLUMN gateway_id text NOT NULL DEFAULT 'tron_usdt';
 ALTER TABLE transfer ALTER COLUMN gateway_id DROP DEFAULT;
@@ -79,6 +83,7 @@ CREATE INDEX sweep_due ON sweep (due_at) WHERE step <> 'swept' OR lent_sun > 0;
 ALTER TABLE outgoing ALTER COLUMN sweep_id DROP NOT NULL;
 ALTER TABLE outgoing ADD COLUMN withdrawal_id bigint REFERENCES withdrawal;
 ALTER TABLE outgoing ADD COLUMN payer text;
+ALTER TABLE outgoing ADD COLUMN promised_sun bigint NOT NULL DEFAULT 0;
 UPDATE outgoing o SET payer = CASE WHEN o.purpose = 'transfer' THEN w.address ELSE d.fuel_address END
   FROM sweep s JOIN wallet w ON w.id = s.wallet_id, signer.seed d WHERE s.id = o.sweep_id;
 ALTER TABLE outgoing ALTER COLUMN payer SET NOT NULL;

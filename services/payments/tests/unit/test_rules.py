@@ -94,7 +94,8 @@ def test_one_unit_to_a_waiting_payment_is_under_or_exact() -> None:
         ({"lendable_sun": 10**12}, 0, Delegate(WALLET, 7_388_888_889)),
         ({"lendable_sun": 7_388_888_889}, 0, Delegate(WALLET, 7_388_888_889)),
         ({"lendable_sun": 7_388_888_888}, 0, Fuel(WALLET, 7_000_000)),
-        ({"lendable_sun": 10**12, "energy_at_hand": 69_999}, 0, Delegate(WALLET, SUN)),
+        ({"lendable_sun": 10**12, "energy_at_hand": 67_900}, 0, Collect(WALLET, TOKEN, 5, 7_000_000)),
+        ({"lendable_sun": 10**12, "energy_at_hand": 67_899}, 0, Delegate(WALLET, 221_772_223)),
         ({"lendable_sun": 10**12, "activated": False}, 0, Fuel(WALLET, 1)),
         ({"lendable_sun": 10**12, "energy_per_trx": Fraction(0)}, 0, Fuel(WALLET, 7_000_000)),
         # Burned TRX.

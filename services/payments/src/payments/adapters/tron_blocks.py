@@ -16,8 +16,8 @@ from payments.domain.errors import NodeLied
 from payments.domain.intents import NATIVE
 from payments.domain.model import MOST_RAW, BlockContent, Result, Transfer, Unreadable
 
-MOST_UNITS = 2**127
-"""An amount from here on is absurd: it is more than any token has."""
+MOST_UNITS = 10**30
+"""An amount from here on is absurd, and more than the ledger takes."""
 BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 TRANSFER = "a9059cbb"
 """The selector of transfer(address,uint256)."""

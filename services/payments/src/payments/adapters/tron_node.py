@@ -191,6 +191,8 @@ class TronNode:
             call = (asset, sender, "transfer(address,uint256)", parameter)
             estimate = await self._constant(*call, solid=False)
             energy = int(estimate["energy_used"]) * (100 + ENERGY_MARGIN_PERCENT) // 100
+        else:
+            await self._refuse_contract(to)
         address = {"address": to_hex_address(sender)}
         loan = {"owner_address": to_hex_address(lender), "type": 1}
         # What a staked TRX gives is told of accounts that exist: of the lender, not of a new wallet.
@@ -216,6 +218,11 @@ class TronNode:
             energy_per_trx=Fraction(totals.get("TotalEnergyLimit", 0), weight) if weight else Fraction(0),
             prices=prices,
         )
+
+    async def _refuse_contract(self, address: str) -> None:
+        """Refuse TRX to a contract: the chain takes none by a plain transfer."""
+        if await self._ask("wallet/getcontract", {"value": to_hex_address(address)}):
+            raise ContractRefuses(f"{address} is a contract, and TRX can't be sent to one by a transfer")
 
     async def _get_prices(self) -> Prices:
         if self._prices is None or time.monotonic() - self._prices[0] > PRICES_KEPT_S:

@@ -7,7 +7,7 @@ from typing import Any
 from tronpy.keys import to_base58check_address, to_hex_address
 
 from payments.domain.errors import NodeLied
-from payments.domain.intents import NATIVE
+from payments.domain.intents import NATIVE, STAKED
 from payments.domain.model import Header, Placed, Transfer
 
 TRANSFER_TOPIC = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
@@ -15,8 +15,8 @@ TRANSFER_TOPIC = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3
 ZERO_ROOT = "0" * 64
 OWN_CALL = -1
 """The place of what a transaction itself sends; what contracts send inside it comes below."""
-STAKED = "staked"
-"""Where TRX goes that its owner stakes: it leaves the balance and no wallet gets it."""
+MOVING_NOTES = frozenset(word.encode().hex() for word in ("call", "create", "suicide"))
+"""What moves TRX inside a contract. Stakes and loans of stakes are listed beside these and move none."""
 
 Json = dict[str, Any]
 
@@ -91,7 +91,7 @@ def native(transaction: Json, info: Json) -> list[Transfer]:
         case "WithdrawExpireUnfreezeContract":
             moves.append((OWN_CALL, STAKED, value["owner_address"], info.get("withdraw_expire_amount", 0)))
     for place, inner in enumerate(info.get("internal_transactions", [])):
-        if not inner.get("rejected"):
+        if not inner.get("rejected") and inner.get("note") in MOVING_NOTES:
             for paid in inner.get("callValueInfo", []):
                 if paid.get("callValue") and not paid.get("tokenId"):
                     to = inner["transferTo_address"]

@@ -140,7 +140,9 @@ class WithdrawalOut(BaseModel):
         description="requested, awaiting_approval, queued, sent; at its end success, failed, rejected, cancelled",
     )
     reason: str | None = Field(description="why it failed, was rejected or cancelled")
-    waits_for: str | None = Field(description="what went wrong last; it is tried again")
+    waits_for: str | None = Field(
+        description="the code of what holds it up, for example main_wallet_short; it is tried again"
+    )
     gateway_id: str
     user_id: int
     amount: str = Field(examples=["12.500000"])
@@ -157,7 +159,7 @@ class WithdrawalOut(BaseModel):
             withdrawal_id=withdrawal.id,
             status=_SHOWN.get(withdrawal.status, withdrawal.status).value,
             reason=withdrawal.reason,
-            waits_for=withdrawal.last_error,
+            waits_for=withdrawal.last_error.partition(":")[0] if withdrawal.last_error else None,
             gateway_id=withdrawal.gateway_id,
             user_id=withdrawal.user_id,
             amount=currency.to_text(withdrawal.amount),

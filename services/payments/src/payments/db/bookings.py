@@ -5,7 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from common.db import Connection
+from common.db import Connection, Row
 from payments.domain.model import Booking
 
 _INSERT = sa.text(
@@ -18,6 +18,12 @@ _NOT_APPLIED = sa.text(
     """
     SELECT key, kind, tenant_id, currency, giver, taker, amount::text FROM booking
      WHERE applied_at IS NULL AND created_at <= :before ORDER BY created_at, key LIMIT :limit
+    """
+)
+_DUE = sa.text(
+    """
+    SELECT key, kind, tenant_id, currency, giver, taker, amount::text FROM booking
+     WHERE applied_at IS NULL AND key > :after ORDER BY key LIMIT :limit
     """
 )
 _APPLIED = sa.text("UPDATE booking SET applied_at = :now WHERE key = ANY(:keys) AND applied_at IS NULL")
@@ -41,7 +47,16 @@ async def insert(connection: Connection, booking: Booking, now: datetime) -> Non
 async def not_applied(connection: Connection, before: datetime, limit: int) -> list[Booking]:
     """Return bookings stored before a time that accounts has not answered for, oldest first."""
     rows = await connection.execute(_NOT_APPLIED, {"before": before, "limit": limit})
-    return [Booking(r[0], r[1], r[2], r[3], r[4], r[5], int(r[6])) for r in rows]
+    return [_booking(row) for row in rows]
+
+
+async def due(connection: Connection, after: str, limit: int) -> list[Booking]:
+    """Return bookings above a key that accounts has not answered for."""
+    return [_booking(row) for row in await connection.execute(_DUE, {"after": after, "limit": limit})]
+
+
+def _booking(row: Row) -> Booking:
+    return Booking(row[0], row[1], row[2], row[3], row[4], row[5], int(row[6]))
 
 
 async def applied(connection: Connection, keys: Sequence[str], now: datetime) -> None:

@@ -62,8 +62,8 @@ _NOT_APPLIED = sa.text(
     SELECT t.network, t.txid, t.log_index, t.height, w.tenant_id, w.user_id, t.gateway_id, t.payment_id,
            t.currency, t.amount::text, w.address, t.arrival
       FROM transfer t JOIN wallet w ON w.id = t.wallet_id
-     WHERE t.class = 'deposit' AND t.applied_at IS NULL AND t.block_time <= :before
-     ORDER BY t.block_time LIMIT :limit
+     WHERE t.class = 'deposit' AND t.applied_at IS NULL AND t.stored_at <= :before
+     ORDER BY t.stored_at, t.txid, t.log_index LIMIT :limit
     """
 )
 _WAITS = sa.text(

@@ -14,8 +14,10 @@ _OUTGOING = """
 _FROM = "FROM outgoing o LEFT JOIN withdrawal w ON w.id = o.withdrawal_id"
 _INSERT = sa.text(
     """
-    INSERT INTO outgoing (sweep_id, withdrawal_id, purpose, payer, network, txid, signed, expires_at, created_at)
-    VALUES (:sweep_id, :withdrawal_id, :purpose, :payer, :network, :txid, :signed, :expires_at, :now)
+    INSERT INTO outgoing (sweep_id, withdrawal_id, purpose, payer, promised_sun, network, txid, signed, expires_at,
+                          created_at)
+    VALUES (:sweep_id, :withdrawal_id, :purpose, :payer, :promised_sun, :network, :txid, :signed, :expires_at,
+            :now)
     """
 )
 _OF_SWEEP = sa.text(f"SELECT {_OUTGOING} {_FROM} WHERE o.sweep_id = :id ORDER BY o.id DESC LIMIT 1")
@@ -58,6 +60,7 @@ async def store(connection: Connection, purpose: Purpose, network: str, signed: 
         "withdrawal_id": purpose.withdrawal_id,
         "purpose": purpose.name,
         "payer": purpose.payer,
+        "promised_sun": purpose.promised_sun,
         "network": network,
         "txid": signed.txid,
         "signed": signed.signed,

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from common.db import Connection, Row
+from common.db import Connection, Row, UniqueViolation
 from payments.domain.model import Withdrawal, WithdrawalStatus
 
 _WITHDRAWAL = """
@@ -65,19 +65,25 @@ _REQUESTED_SINCE = sa.text(
        AND status NOT IN ('failed', 'rejected', 'cancelled')
     """
 )
-_IN_FLIGHT = sa.text(
+_PROMISED = sa.text(
     """
-    SELECT COALESCE(sum(w.amount), 0)::text, count(*) FROM withdrawal w
-     WHERE w.gateway_id = :gateway_id AND w.id <> :id AND w.status = 'sent'
-       AND EXISTS (SELECT FROM outgoing o WHERE o.withdrawal_id = w.id AND o.state = 'sent')
+    SELECT w.id, w.gateway_id, w.amount::text, o.promised_sun
+      FROM outgoing o JOIN withdrawal w ON w.id = o.withdrawal_id
+     WHERE o.state = 'sent' AND o.payer = :payer AND w.id <> :id ORDER BY w.id
     """
 )
 _LATE = sa.text(
     """
     SELECT id, status, last_error FROM withdrawal
-     WHERE status IN ('requested', 'paying', 'returning') AND updated_at < :before ORDER BY id LIMIT :limit
+     WHERE status IN ('requested', 'paying', 'returning') AND updated_at < :before
+        OR status = 'sent' AND updated_at < CAST(:before AS timestamptz) - interval '15 minutes'
+     ORDER BY id LIMIT :limit
     """
 )
+
+
+class RequestKnown(Exception):
+    """The Idempotency-Key made a withdrawal before."""
 
 
 def _withdrawal(row: Row) -> Withdrawal:
@@ -95,6 +101,9 @@ async def insert(
     times: tuple[datetime, datetime],
 ) -> Withdrawal:
     """Store a withdrawal.
+
+    Raises:
+        RequestKnown: when its Idempotency-Key made one before; roll back.
 
     Args:
         owner: the tenant and the user.
@@ -115,7 +124,12 @@ async def insert(
         "now": times[0],
         "due_at": times[1],
     }
-    return _withdrawal(await connection.one(_INSERT, values))
+    try:
+        return _withdrawal(await connection.one(_INSERT, values))
+    except UniqueViolation as error:
+        if "request_key" in str(error):
+            raise RequestKnown from error
+        raise
 
 
 async def read(connection: Connection, tenant_id: int, withdrawal_id: int) -> Withdrawal | None:
@@ -176,14 +190,19 @@ async def requested_since(connection: Connection, key_id: int, currency: str, si
     return int(await connection.value(_REQUESTED_SINCE, values))
 
 
-async def in_flight(connection: Connection, gateway_id: str, other_than: int) -> tuple[int, int]:
-    """Return the sum and the number of a gateway's payouts that are out and in no block yet."""
-    row = await connection.one(_IN_FLIGHT, {"gateway_id": gateway_id, "id": other_than})
-    return int(row[0]), int(row[1])
+async def promised(connection: Connection, payer: str, other_than: int) -> list[tuple[int, str, int, int]]:
+    """Return a wallet's payouts that are out: id, gateway, amount, and what each may burn."""
+    rows = await connection.execute(_PROMISED, {"payer": payer, "id": other_than})
+    return [(row[0], row[1], int(row[2]), row[3]) for row in rows]
+
+
+async def lock_wallet(connection: Connection, payer: str) -> None:
+    """Let nobody else promise what this wallet holds until the transaction ends."""
+    await connection.execute(_LOCK_KEY, {"name": f"payer:{payer}"})
 
 
 async def late(connection: Connection, before: datetime, statuses_limit: int) -> list[dict[str, Any]]:
-    """Return withdrawals that have waited for the ledger since before a time."""
+    """Return withdrawals that have waited for the ledger since before a time, or long for the chain."""
     rows = await connection.execute(_LATE, {"before": before, "limit": statuses_limit})
     return [dict(row) for row in rows]
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 NATIVE = "TRX"
 """The asset that has no contract."""
+STAKED = "staked"
+"""Stands for where TRX goes that its owner stakes: it leaves the balance and no wallet gets it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -369,6 +369,8 @@ class Purpose:
     payer: str
     sweep_id: int | None = None
     withdrawal_id: int | None = None
+    promised_sun: int = 0
+    """What a payout may burn of the main wallet's TRX."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,10 @@ def arrival(payment: Payment | None, currency: str, amount: int, at: datetime) -
     return Arrival.EXACT if amount == left else Arrival.OVER
 
 
+ENOUGH_PERCENT = 97
+"""What is there of the estimate, which has a larger margin: a loan shrinks a little as others stake more."""
+
+
 class TooDear(Exception):
     """A sweep would cost more than the operator allows."""
 
@@ -95,7 +99,8 @@ def next_intent(
     """
     prices = facts.prices
     bytes_sun = 0 if facts.has_bandwidth or not facts.activated else facts.size * prices.byte
-    missing = max(0, facts.energy - facts.energy_at_hand)
+    enough = facts.energy_at_hand >= facts.energy * ENOUGH_PERCENT // 100
+    missing = 0 if enough else facts.energy - facts.energy_at_hand
     stake = max(SUN, ceil(missing / facts.energy_per_trx * SUN)) if missing and facts.energy_per_trx else 0
     lent = 0 < stake <= facts.lendable_sun
     burned = bytes_sun + (0 if lent else missing * prices.energy)

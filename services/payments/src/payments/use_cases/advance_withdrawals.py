@@ -10,6 +10,7 @@ another.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,8 +21,10 @@ from common.errors import Unavailable
 from common.logging import get_logger, report
 from payments.db import bookings, outgoing, withdrawals
 from payments.domain import events
-from payments.domain.intents import NATIVE, Payout
-from payments.domain.model import Facts, Outgoing, Purpose, Signed, TxState, Withdrawal, WithdrawalStatus
+from payments.domain.errors import ContractRefuses, SignerRefused
+from payments.domain.intents import Payout
+from payments.domain.model import Outgoing, Purpose, Signed, TxState, Withdrawal, WithdrawalStatus
+from payments.domain.payouts import NotYet, Promise, Purse, check_held, payout_burn
 from payments.domain.ports import Gateway
 from payments.use_cases.context import Payments
 from payments.use_cases.send_transaction import send, send_again
@@ -32,11 +35,9 @@ LEASE = timedelta(seconds=30)
 AT_ONCE = 20
 MOST_BATCHES = 100
 BACKOFF_S = (1, 2, 5, 15, 60)
+CROWDED_TRIES = 3
 LOOK_AGAIN = timedelta(seconds=2)
 """While a transaction is out; the scanner records its end."""
-NATIVE_RESERVE_SUN = 2_000_000
-"""What a payout of TRX may cost beside the amount: activating the recipient is 1.1 TRX."""
-
 TOLD = (
     WithdrawalStatus.SENT,
     WithdrawalStatus.SUCCESS,
@@ -46,12 +47,16 @@ TOLD = (
 )
 
 
-class NotYet(Exception):
-    """Something is missing that may come; the withdrawal waits."""
-
-
 class Overtaken(Exception):
     """Another process has taken the step."""
+
+
+class Crowded(Exception):
+    """Other payouts left the wallet meanwhile, so this one costs more: it is reckoned anew."""
+
+    def __init__(self, out: list[Promise]) -> None:
+        super().__init__("crowded")
+        self.out = out
 
 
 class LedgerRefused(Exception):
@@ -82,13 +87,24 @@ async def _take_step(parts: Payments, found: Withdrawal) -> None:
         log.info("withdrawal.overtaken", withdrawal_id=found.id, why=str(overtaken))
         return
     except Exception as failure:  # it stays as it was and is tried again, and the others go on
-        error = f"{type(failure).__name__}: {failure}"[:500]
+        error = f"{_code(failure)}: {failure}"[:500]
         log.error("withdrawal.step_failed", withdrawal_id=found.id, status=found.status.value, error=error)
         if not isinstance(failure, (NotYet, Unavailable)):
             report(failure)
         pause = timedelta(seconds=BACKOFF_S[min(found.tries, len(BACKOFF_S) - 1)])
     async with parts.database.transaction() as connection:
         await withdrawals.postpone(connection, found.id, parts.clock.now() + pause, error)
+
+
+def _code(failure: Exception) -> str:
+    """Return what callers are told of a failure; the text is for the operator."""
+    match failure:
+        case NotYet():
+            return failure.code
+        case ContractRefuses() | SignerRefused() | Unavailable():
+            return failure.code
+        case _:
+            return "internal"
 
 
 async def _advance(parts: Payments, found: Withdrawal) -> Withdrawal:
@@ -168,13 +184,39 @@ async def _save(
 
 
 async def _pay_out(parts: Payments, found: Withdrawal) -> Withdrawal:
-    """Sign and send, once the main wallet can pay; also what is signed anew because its transaction died."""
+    """Sign and send, once the main wallet can pay; also what is signed anew because its transaction died.
+
+    Whatever is out of that wallet already is counted, whichever gateway sends it, and counted again under the
+    wallet's lock before the transaction is stored: payouts that are due together don't spend the same money.
+    """
     gateway = parts.gateways[found.gateway_id]
-    facts = await _check_wallet(parts, gateway, found)
     main = gateway.main_address
-    intent = Payout(found.id, gateway.asset, found.address, found.amount, facts.fee_limit)
+    async with parts.database.transaction() as connection:  # before the balances: what ends meanwhile counts twice
+        before = await _promised(connection, parts, main, found)
+    held = await gateway.chain.balance(gateway.asset, main)
+    check_held(held, gateway.asset, found.amount, before)
+    facts = await gateway.chain.facts(gateway.asset, (main, found.address, found.amount), main)
+    purse = Purse(held, facts, parts.policy.sweep_fee_cap_sun)
+    for _ in range(CROWDED_TRIES):
+        try:
+            return await _pay_from(parts, gateway, found, purse, before)
+        except Crowded as crowded:
+            before = crowded.out
+    raise NotYet("crowded", "other payouts leave the main wallet all the time")
+
+
+async def _pay_from(
+    parts: Payments, gateway: Gateway, found: Withdrawal, purse: Purse, before: Sequence[Promise]
+) -> Withdrawal:
+    main, facts = gateway.main_address, purse.facts
+    burn = payout_burn(purse, gateway.asset, found.amount, before)
 
     async def note(connection: Connection, signed: Signed) -> None:
+        await withdrawals.lock_wallet(connection, main)
+        known = {p.withdrawal_id: p for p in (*before, *await _promised(connection, parts, main, found))}
+        out = list(known.values())
+        if payout_burn(purse, gateway.asset, found.amount, out) > burn:
+            raise Crowded(out)
         current = await withdrawals.lock(connection, found.id)
         newest = await outgoing.last_of_withdrawal(connection, found.id)
         alive = newest is not None and newest.state is not TxState.DEAD
@@ -184,35 +226,16 @@ async def _pay_out(parts: Payments, found: Withdrawal) -> Withdrawal:
             told = replace(current, txid=signed.txid)
             await _save(connection, parts, told, WithdrawalStatus.SENT)
 
-    await send(parts, gateway, Purpose("payout", main, withdrawal_id=found.id), intent, note)
+    intent = Payout(found.id, gateway.asset, found.address, found.amount, facts.fee_limit)
+    purpose = Purpose("payout", main, withdrawal_id=found.id, promised_sun=burn)
+    await send(parts, gateway, purpose, intent, note)
     parts.told()
     return replace(found, status=WithdrawalStatus.SENT)
 
 
-async def _check_wallet(parts: Payments, gateway: Gateway, found: Withdrawal) -> Facts:
-    """Return what the payout needs, when the main wallet has it beside all that is out already.
-
-    Raises:
-        NotYet: when it has not.
-        ContractRefuses: when the contract would refuse the transfer.
-    """
-    main = gateway.main_address
-    held = await gateway.chain.balance(gateway.asset, main)
-    async with parts.database.transaction() as connection:
-        out, count = await withdrawals.in_flight(connection, gateway.info.id, found.id)
-    if held < found.amount + out:
-        raise NotYet(
-            f"the main wallet {main} holds {held} units, {out} of them promised, and {found.amount} are due"
-        )
-    facts = await gateway.chain.facts(gateway.asset, (main, found.address, found.amount), main)
-    missing = max(0, facts.energy - facts.energy_at_hand // (count + 1))
-    burned = missing * facts.prices.energy + (0 if facts.has_bandwidth else facts.size * facts.prices.byte)
-    if burned > parts.policy.sweep_fee_cap_sun:
-        raise NotYet(f"the payout would burn {burned} sun, more than SWEEP_FEE_CAP_SUN")
-    moved = found.amount + NATIVE_RESERVE_SUN if gateway.asset == NATIVE else 0
-    if facts.sun < moved + burned * (count + 1):
-        raise NotYet(f"the main wallet {main} has {facts.sun} sun; {moved + burned * (count + 1)} are needed")
-    return facts
+async def _promised(connection: Connection, parts: Payments, main: str, found: Withdrawal) -> list[Promise]:
+    out = await withdrawals.promised(connection, main, found.id)
+    return [Promise(number, parts.gateways[gateway].asset, amount, burn) for number, gateway, amount, burn in out]
 
 
 async def _follow(parts: Payments, found: Withdrawal) -> Withdrawal:

@@ -1,7 +1,7 @@
 """Give an address without an owner, and the money that reached it, to a user."""
 
 from common import outbox
-from payments.db import payments, restore
+from payments.db import chain, payments, restore
 from payments.domain import events
 from payments.domain.errors import AddressNotFound, InvalidPayment, UserNotFound
 from payments.use_cases.context import Payments
@@ -25,6 +25,9 @@ async def assign_wallet(parts: Payments, address: str, owner: tuple[int, int], g
         raise UserNotFound(f"there is no user {owner[1]} in tenant {owner[0]}")
     network = gateway.info.network
     async with parts.database.transaction() as connection:
+        # What the scanner is storing for this address is seen by `explain`, or finds the wallet.
+        if await chain.cursor(connection, network) is not None:
+            await chain.lock_cursor(connection, network)
         index = await restore.claim(connection, network, address)
         if index is None:
             raise AddressNotFound(f"{address} is no address of ours without an owner")

@@ -16,15 +16,15 @@ class BookingRefused(Exception):
 
 
 async def post_bookings(parts: Payments) -> int:
-    """Post what is not applied, oldest first; return how many were posted.
+    """Post what is not applied; return how many were posted.
 
     Raises:
         Unavailable: when accounts does not answer; the next call posts the same again.
     """
-    posted = 0
+    posted, after = 0, ""
     for _ in range(MOST_BATCHES):
         async with parts.database.transaction() as connection:
-            due = await bookings.not_applied(connection, parts.clock.now(), BATCH)
+            due = await bookings.due(connection, after, BATCH)
         if not due:
             break
         results = await parts.accounts.book(due)
@@ -37,6 +37,7 @@ async def post_bookings(parts: Payments) -> int:
             if outcome != "applied":
                 log.error("booking.refused", key=booking.key, outcome=outcome, reason=reason)
                 report(BookingRefused(f"{booking.key}: {outcome} ({reason})"))
-        if len(applied) < BATCH:
+        after = due[-1].key  # one that is refused holds up none behind it
+        if len(due) < BATCH:
             break
     return posted

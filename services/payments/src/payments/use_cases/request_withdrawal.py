@@ -7,8 +7,8 @@ from common import outbox
 from common.crash import crash_point
 from common.db import Connection
 from common.errors import Unavailable
-from common.idempotency import Retry, begin
-from payments.db import payments, restore, withdrawals
+from common.idempotency import KeyReused, Retry, begin
+from payments.db import outgoing, payments, restore, withdrawals
 from payments.domain import events
 from payments.domain.errors import (
     IllegalDecision,
@@ -18,7 +18,7 @@ from payments.domain.errors import (
     WithdrawalLimit,
     WithdrawalNotFound,
 )
-from payments.domain.model import Withdrawal, WithdrawalStatus
+from payments.domain.model import TxState, Withdrawal, WithdrawalStatus
 from payments.domain.ports import Gateway
 from payments.use_cases.advance_withdrawals import LEASE, hold
 from payments.use_cases.context import Payments
@@ -63,7 +63,10 @@ async def request_withdrawal(parts: Payments, asked: Asked, retry: Retry | None)
         raise InvalidWithdrawal(f"amount: more than {most} units, the most of one withdrawal (WITHDRAWAL_LIMITS)")
     if not await parts.accounts.user_exists(*asked.owner):
         raise UserNotFound(f"there is no user {asked.owner[1]}")
-    withdrawal = await _store(parts, gateway, asked, retry)
+    try:
+        withdrawal = await _store(parts, gateway, asked, retry)
+    except withdrawals.RequestKnown as error:  # keys are forgotten after a month, withdrawals never
+        raise KeyReused("this Idempotency-Key made a withdrawal long ago; use a new key for a new one") from error
     crash_point("withdrawal.requested")
     parts.told()
     if withdrawal.status is WithdrawalStatus.REQUESTED:
@@ -137,17 +140,19 @@ async def approve_withdrawal(parts: Payments, tenant_id: int, withdrawal_id: int
 
 
 async def cancel_withdrawal(parts: Payments, tenant_id: int, withdrawal_id: int, reason: str) -> Withdrawal:
-    """Give the money back while nothing was signed; cancelling again changes nothing.
+    """Give the money back while nothing is out: nothing was signed, or it is dead. Again it changes nothing.
 
     Raises:
         WithdrawalNotFound: when the tenant has no such withdrawal.
-        IllegalDecision: when it was signed already, or is at its end.
+        IllegalDecision: when its transaction may still come, or it is at its end.
     """
     async with parts.database.transaction() as connection:
         found = await _lock(connection, tenant_id, withdrawal_id)
         if found.ends_as is WithdrawalStatus.CANCELLED:
             return found
-        if found.status not in (WithdrawalStatus.AWAITING_APPROVAL, WithdrawalStatus.QUEUED):
+        last = await outgoing.last_of_withdrawal(connection, found.id)
+        dead = found.status is WithdrawalStatus.SENT and last is not None and last.state is TxState.DEAD
+        if not dead and found.status not in (WithdrawalStatus.AWAITING_APPROVAL, WithdrawalStatus.QUEUED):
             raise IllegalDecision(f"withdrawal {found.id} is {found.status.value} and can't be cancelled")
         now, ends_as = parts.clock.now(), WithdrawalStatus.CANCELLED
         found = replace(found, status=WithdrawalStatus.RETURNING, ends_as=ends_as, reason=reason, updated_at=now)

@@ -242,6 +242,8 @@ async def _scan(parts: Payments, gateway: Gateway, from_height: int | None, foun
     start = None
     if from_height is not None:
         start = from_height - 1
+        if cursor is not None and start > cursor.height:
+            raise InvalidInput(f"--from-height {from_height} would skip blocks: {cursor.height} was scanned last")
     elif cursor is None and heights is not None:
         start = max(heights[0], heights[1] - RESCANNED) - 1
     if start is not None:

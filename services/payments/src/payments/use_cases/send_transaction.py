@@ -37,8 +37,14 @@ async def send(parts: Payments, gateway: Gateway, purpose: Purpose, intent: Inte
     """
     reference = await gateway.chain.solid_head()
     timestamp_ms = int(parts.clock.now().timestamp() * 1000)
+    last: str | None = None
     for later in range(TIMESTAMP_TRIES):
         signed = await parts.signer.sign(intent, reference, timestamp_ms + later)
+        if (
+            signed.txid == last
+        ):  # the signer keeps to a payout's last transaction until its node's block is past it
+            raise NodeUnavailable(f"{last} is dead by our cursor and not yet by {reference.height}; soon it is")
+        last = signed.txid
         try:
             async with parts.database.transaction() as connection:
                 await note(connection, signed)

@@ -9,7 +9,7 @@ from common.db import Connection
 from common.logging import get_logger
 from payments.db import bookings, chain, outgoing, payments, rescans, restore
 from payments.db.chain import Owner
-from payments.domain.intents import NATIVE
+from payments.domain.intents import NATIVE, STAKED
 from payments.domain.model import (
     BlockContent,
     Booking,
@@ -81,9 +81,11 @@ async def store_transfers(
         now=parts.clock.now(),
         again=again,
     )
+    moved = {(t.txid, t.from_address) for t in content.transfers}
     for result in content.results:
-        if result.txid in block.ours:
-            await _settle(connection, block, result)
+        own = block.ours.get(result.txid)
+        if own is not None:
+            await _settle(connection, block, _as_moved(result, own, moved))
     deposits = []
     for transfer in content.transfers:
         gateway = block.gateways.get(transfer.asset)
@@ -100,6 +102,14 @@ def opening(head: Header, asset: str, address: str, units: int) -> Transfer:
     """Return the transfer that stands for what a wallet of ours held before its books began."""
     txid = hashlib.sha256(f"opening:{asset}:{address}".encode()).hexdigest()
     return Transfer(txid, 0, asset, "opening", address, units)
+
+
+def _as_moved(result: Result, own: Outgoing, moved: Set[tuple[str, str]]) -> Result:
+    """Call a transfer failed that moved nothing: a token may say no without reverting."""
+    moves = own.purpose.name in ("transfer", "payout")
+    if result.succeeded and moves and (own.txid, own.purpose.payer) not in moved:
+        return replace(result, succeeded=False)
+    return result
 
 
 async def _settle(connection: Connection, block: Block, result: Result) -> None:
@@ -119,7 +129,8 @@ async def _book_fee(connection: Connection, block: Block, gateway: Gateway, key:
 async def _store(connection: Connection, block: Block, gateway: Gateway, transfer: Transfer) -> Deposit | None:
     own = block.ours.get(transfer.txid)
     # What only moves between our own wallets is ours, even where a restore has lost that we signed it.
-    at_home = block.wallets.keys() | block.own
+    # So is what we stake, and what comes back of it.
+    at_home = block.wallets.keys() | block.own | {STAKED}
     inside = transfer.from_address in at_home and transfer.to_address in at_home
     kind = classify(
         ours=own is not None or inside,
