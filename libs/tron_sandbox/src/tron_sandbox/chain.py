@@ -34,7 +34,7 @@ MAX_EXPIRATION_MS = 24 * 3600 * 1000
 MAX_TX_BYTES = 500 * 1024
 MAX_POOL = 50_000
 TXS_PER_BLOCK = 2_000
-TXS_PER_COMMIT = 10
+TXS_PER_COMMIT = 25
 """After so many the contracts' state is written, which takes longer the more there is of it."""
 PREVIEWS_PER_STEP = 50
 SHOWN_BLOCKS = 200
