@@ -1,4 +1,4 @@
-"""The stage: PostgreSQL, a sandbox node that makes a block a second, and the services in one process."""
+"""The stage: PostgreSQL, a sandbox node that makes two blocks a second, and the services in one process."""
 
 import asyncio
 import contextlib
@@ -181,7 +181,7 @@ def servers() -> Iterator[tuple[Databases, SandboxNode]]:
         "--port",
         str(port),
         "--block-interval",
-        "1",
+        "0.5",
         "--solid",
         str(SOLID),
     ]
