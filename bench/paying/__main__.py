@@ -70,9 +70,10 @@ async def _on_stage(plan: Plan, databases: Databases, node: SandboxNode) -> list
             print(f"{stage.waiting:,} payments wait", file=sys.stderr, flush=True)
             figures += await detection(stage, plan.blocks)
             held[level] = rss_mb()
+            if level > LEVELS[0]:
+                figures += await passes(stage)
         more = held[LEVELS[-1]] - held[LEVELS[1]]
         figures.append(Figure("memory", "memory of 100,000 watched wallets", max(0.0, more), "MB", most=100))
-        figures += await passes(stage)
         figures.append(await catching_up(stage, plan.caught_up))
     return figures
 

@@ -1,4 +1,4 @@
-"""The stage: PostgreSQL, a sandbox node that makes a block a second, and the services in one process."""
+"""The stage: PostgreSQL, a sandbox node that makes two blocks a second, and the services in one process."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -13,6 +14,7 @@ import httpx
 
 from payments.db import chain
 from payments.domain.ports import Gateway
+from payments.use_cases.check_payments import check_payments
 from payments.use_cases.context import Payments
 from payments.use_cases.scan_chain import MOST_BLOCKS, scan_chain
 from support.chain import SOLID, SandboxNode
@@ -38,6 +40,11 @@ _FILL = """
 _READ = """
     SELECT relname, (COALESCE(seq_tup_read, 0) + COALESCE(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables
 """
+_UNDONE = """
+    SELECT (SELECT count(*) FROM payment WHERE status = 'waiting' AND received >= amount)
+         + (SELECT count(*) FROM sweep WHERE step <> 'swept')
+         + (SELECT count(*) FROM transfer WHERE class = 'deposit' AND applied_at IS NULL)
+"""
 _OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'payments-test'"
 
 
@@ -49,6 +56,7 @@ class Stage:
     node: SandboxNode
     waiting: int = 0
     payers: list[str] = field(default_factory=list)
+    user: int = 0
 
     @property
     def parts(self) -> Payments:
@@ -65,10 +73,10 @@ class Stage:
         """Fill our own wallets, place the cursor, and make the payments that are paid."""
         for address in (self.gateway.fuel_address, self.gateway.main_address):
             await self.node.admin("faucet", address=address, trx="1000000", usdt="1")
-        user = await self.house.user(1, "Payer")
+        self.user = await self.house.user(1, "Payer")
         await self.scan()
         for _ in range(PAYERS):
-            self.payers.append(await self.ask(user))
+            self.payers.append(await self.ask(self.user))
         self.waiting = PAYERS
 
     async def ask(self, user: int) -> str:
@@ -100,6 +108,18 @@ class Stage:
 
         await eventually(scanned, within_s=60)
 
+    async def settle_payments(self) -> None:
+        """Credit and finish all that was paid, so that a pass finds nothing to do."""
+
+        async def settled() -> bool:
+            await self.scan_all()
+            await self.house.deliver(1)
+            await check_payments(self.parts, timedelta())
+            async with self.owner() as connection:
+                return bool(await connection.fetchval(_UNDONE) == 0)
+
+        await eventually(settled, within_s=60)
+
     async def height(self) -> int:
         """Return where the cursor is."""
         async with self.parts.database.transaction() as connection:
@@ -109,7 +129,7 @@ class Stage:
 
     async def fill(self, waiting: int) -> None:
         """Let so many payments wait, most of them by SQL."""
-        async with self._owner() as connection:
+        async with self.owner() as connection:
             if waiting > self.waiting:
                 await connection.execute(_FILL, self.waiting + 1, waiting)
                 self.waiting = waiting
@@ -118,7 +138,7 @@ class Stage:
     async def rows_read(self) -> dict[str, int]:
         """Return how many rows were ever read of each table; our connections tell it as they end."""
         await self.parts.database.close()
-        async with self._owner() as connection:
+        async with self.owner() as connection:
 
             async def gone() -> bool:
                 return bool(await connection.fetchval(_OURS) == 0)
@@ -132,7 +152,8 @@ class Stage:
         return sum(count for path, count in found.items() if "wallet" in path)
 
     @contextlib.asynccontextmanager
-    async def _owner(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    async def owner(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
+        """Open a connection that may do anything."""
         connection = await asyncpg.connect(self.house.databases.owner_url("payments"), command_timeout=120)
         try:
             yield connection
@@ -160,7 +181,7 @@ def servers() -> Iterator[tuple[Databases, SandboxNode]]:
         "--port",
         str(port),
         "--block-interval",
-        "1",
+        "0.5",
         "--solid",
         str(SOLID),
     ]

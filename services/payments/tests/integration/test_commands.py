@@ -3,6 +3,9 @@
 import argparse
 import asyncio
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -531,3 +534,72 @@ async def test_finishing_after_a_rescan_succeeds(paying_house: House, tron_node:
 
     (row,) = (await everything(house))["payment"]
     assert "success" in row
+
+
+async def test_a_rescan_that_was_killed_is_done_again(paying_house: House, tron_node: SandboxNode) -> None:
+    house = paying_house
+    alice, first = await begin(house, tron_node)
+    addresses = [await deposit(house, tron_node, alice, "5") for _ in range(3)]
+    await tamper(house, "DELETE FROM transfer WHERE to_address = ANY($1)", addresses)
+
+    def killed(text: str) -> None:
+        if ", 1 transfers" in text:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await rescan_blocks(parts_of(house), gateway_of(house), first, None, killed)
+    done = await rescan(house, first)
+
+    assert len(done.found) == 2
+    await house.deliver(2)
+    assert await house.balance(alice) == "15.000000"
+    assert (await compared(house)).agrees
+
+
+def environment(house: House, node_url: str) -> dict[str, str]:
+    """Return the settings of a process of payments over the house's database."""
+    return {
+        **os.environ,
+        "PAYMENTS_DATABASE_URL": house.databases.url("payments"),
+        "SERVICE_CREDENTIAL": "secret-of-payments-0123",
+        "SERVICE_CALLERS": "{}",
+        "SIGNER_CREDENTIAL": "secret-of-payments-at-the-signer",
+        "ACCOUNTS_URL": "http://127.0.0.1:9",
+        "TRON_NODE_URL": node_url,
+    }
+
+
+async def program(settings: dict[str, str], *words: str) -> tuple[int, str, str]:
+    """Run `python -m payments`; return its exit code and what it wrote."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "payments", *words],
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+async def test_the_program_ends_with_its_codes_and_names_settings(
+    paying_house: House, tron_node: SandboxNode
+) -> None:
+    house = paying_house
+    alice, first = await begin(house, tron_node)
+    address = await deposit(house, tron_node, alice, "30")
+    await tamper(house, "DELETE FROM transfer WHERE to_address = $1", address)
+    here, away = environment(house, tron_node.url), environment(house, "http://127.0.0.1:9")
+
+    code, out, err = await program(here, "rescan", "--from", str(first))
+    assert (code, address in out, "blocks read" in err) == (0, True, True), err
+    code, out, err = await program(here, "rescan", "--from", "999999999")
+    assert (code, out, err.startswith("error: --from")) == (2, "", True)
+    code, out, err = await program(away, "rescan", "--from", str(first))
+    assert (code, out, "TRON_NODE_URL" in err) == (2, "", True)
+    code, out, err = await program(here, "reconcile")
+    assert (code, "ACCOUNTS_URL" in err) == (2, True), err
+    broken = here | {"PAYMENTS_DATABASE_URL": "postgresql://nobody:x@127.0.0.1:9/none"}
+    code, out, err = await program(broken, "wallets")
+    assert (code, out, "PAYMENTS_DATABASE_URL" in err) == (2, "", True)

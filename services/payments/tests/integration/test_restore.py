@@ -14,6 +14,8 @@ from payments.use_cases.assign_wallet import assign_wallet
 from payments.use_cases.check_payments import check_payments
 from payments.use_cases.context import Payments
 from payments.use_cases.manage_seed import restore_seed
+from payments.use_cases.reconcile import ScannerBehind, reconcile
+from payments.use_cases.rescan_blocks import rescan_blocks
 from payments.use_cases.restore_wallets import Restored, restore_wallets
 from payments.use_cases.scan_chain import scan_chain
 from support.chain import USDT as CONTRACT
@@ -272,3 +274,25 @@ async def test_an_empty_ledger_moves_the_counters_all_the_same(
     assert (found.deposits, found.next_index, found.problems) == (0, GAP, [])
     assert (await restore(house)).next_index == GAP
     assert await new_wallet(house, alice) != old
+
+
+async def test_restored_books_agree_and_a_rescan_adds_nothing_to_what_was_carried_forward(
+    paying_house: House, tron_node: SandboxNode
+) -> None:
+    house, node = paying_house, tron_node
+    alice, _ = await begin(house, node)
+    await pay(node, await new_wallet(house, alice), "30")
+    await credit(house)
+    await sweep(house, node)
+    await lose(house)
+    parts_of(house).opened.clear()
+    await restore(house, from_height=(await gateway_of(house).chain.solid_head()).height)
+    with pytest.raises(ScannerBehind, match="not open yet"):
+        await reconcile(parts_of(house), lambda _: None, everyone=True)
+    await credit(house)
+
+    for _ in range(2):
+        found = await reconcile(parts_of(house), lambda _: None, everyone=True)
+        assert found.agrees, found
+        again = await rescan_blocks(parts_of(house), gateway_of(house), 0, None, lambda _: None)
+        assert again.found == []

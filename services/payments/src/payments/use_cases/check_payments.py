@@ -3,7 +3,7 @@
 An error in one step leaves that step undone, is reported, and everything else goes on; the next pass tries again.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -65,22 +65,40 @@ async def _credit_missed(parts: Payments) -> int:
 
 async def finish_payments(parts: Payments, gateway: Gateway) -> int:
     """Give waiting payments that are done or late their final status; return how many were looked at."""
+    async with parts.database.transaction() as connection:
+        cursor = await chain.cursor(connection, gateway.info.network)
+    if cursor is None:
+        return 0
     after, looked = 0, 0
     while True:
         async with parts.database.transaction() as connection:
-            cursor = await chain.cursor(connection, gateway.info.network)
-            if cursor is None:
-                return looked
-            due = await payments.lock_due(connection, gateway.info.id, cursor.time, after, BATCH)
-            for payment in due:
-                await _finish(parts, connection, payment, cursor.time)
-        if due:
-            crash_point("payments.finished")
-        parts.told()
-        looked += len(due)
-        if len(due) < BATCH:
+            ids = await payments.paid(connection, gateway.info.id, after, BATCH)
+            await _finish_some(parts, connection, ids, cursor.time)
+        looked += _note_finished(parts, ids)
+        if len(ids) < BATCH:
+            break
+        after = ids[-1]
+    while True:
+        async with parts.database.transaction() as connection:
+            ids = await payments.late(connection, gateway.info.id, cursor.time, BATCH)
+            finished = await _finish_some(parts, connection, ids, cursor.time)
+        looked += _note_finished(parts, ids)
+        if len(ids) < BATCH or not finished:  # what another process has locked is its to finish
             return looked
-        after = due[-1].id
+
+
+def _note_finished(parts: Payments, ids: Sequence[int]) -> int:
+    if ids:
+        crash_point("payments.finished")
+    parts.told()
+    return len(ids)
+
+
+async def _finish_some(parts: Payments, connection: Connection, ids: Sequence[int], chain_time: datetime) -> int:
+    due = await payments.lock_waiting(connection, ids) if ids else []
+    for payment in due:
+        await _finish(parts, connection, payment, chain_time)
+    return len(due)
 
 
 async def _finish(parts: Payments, connection: Connection, payment: Payment, chain_time: datetime) -> None:

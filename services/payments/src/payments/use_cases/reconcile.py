@@ -32,7 +32,7 @@ Tell = Callable[[str], None]
 
 
 class ScannerBehind(Conflict):
-    """Our cursor does not reach the block whose balances were read."""
+    """Our cursor does not reach the block whose balances were read, or never was at the head."""
 
     code = "scanner_behind"
 
@@ -127,6 +127,8 @@ async def _compare_network(
     network = gateways[0].info.network
     async with parts.database.transaction() as connection:
         own = sorted(await chain.opened(connection, network))
+        if not {a for g in gateways for a in (g.main_address, g.fuel_address)} <= set(own):
+            raise ScannerBehind("our own wallets' books are not open yet: the worker opens them at the solid head")
         count = len(own) + await reconciling.count(connection, network, everyone=everyone)
     page, after = [Watched(0, address) for address in own], 0
     while True:

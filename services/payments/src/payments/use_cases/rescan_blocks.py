@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from common import outbox
-from common.crash import crash_point
 from common.errors import InvalidInput
 from common.logging import get_logger
 from payments.db import chain, outgoing, quarantine, rescans
@@ -117,8 +116,6 @@ async def _store(
     done.found += new
     done.unreadable += len(content.unreadable)
     done.settled += sum(one.state in (TxState.SENT, TxState.DEAD) for one in ours.values())
-    if new:
-        crash_point("block.rescanned")
     if deposits:
         parts.told()
     for deposit in deposits:
