@@ -26,9 +26,9 @@ _MESSAGES = {
     "UnfreezeBalanceV2Contract": "owner_address:bytes unfreeze_balance:int64 resource:ResourceCode",
     "WithdrawExpireUnfreezeContract": "owner_address:bytes",
     "CancelAllUnfreezeV2Contract": "owner_address:bytes",
-    "DelegateResourceContract": "owner_address:bytes resource:ResourceCode receiver_address:bytes balance:int64"
+    "DelegateResourceContract": "owner_address:bytes resource:ResourceCode balance:int64 receiver_address:bytes"
     " lock:bool lock_period:int64",
-    "UnDelegateResourceContract": "owner_address:bytes resource:ResourceCode receiver_address:bytes balance:int64",
+    "UnDelegateResourceContract": "owner_address:bytes resource:ResourceCode balance:int64 receiver_address:bytes",
     "Param": "indexed:bool name:string type:string",
     "Entry": "anonymous:bool constant:bool name:string inputs:Param* outputs:Param* type:EntryType payable:bool"
     " stateMutability:StateMutabilityType",

@@ -19,6 +19,7 @@ STORIES = [
     "USDT transfers",
     "constant calls and estimates",
     "freezing and its return",
+    "delegation and its return",
     "accounts and resources",
     "blocks and ranges",
     "signed messages",

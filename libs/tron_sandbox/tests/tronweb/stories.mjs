@@ -109,6 +109,24 @@ const stories = {
     assert.equal((await tron.trx.getUnconfirmedAccount(address)).frozenV2[1].amount, 14_300 * TRX);
   },
 
+  async 'delegation and its return'() {
+    const { tron, address } = await person({ trx: '20000' });
+    const other = await person({ trx: '1' });
+    const build = tron.transactionBuilder;
+    const play = async (tx) => done(tron, await tron.trx.sendRawTransaction(await tron.trx.sign(await tx)));
+    const head = { confirmed: false };
+    await play(build.freezeBalanceV2(15_000 * TRX, 'ENERGY'));
+    await play(build.delegateResource(8_000 * TRX, other.address, 'ENERGY'));
+    const lent = await tron.trx.getDelegatedResourceV2(address, other.address, head);
+    assert.equal(lent.delegatedResource[0].frozen_balance_for_energy, 8_000 * TRX);
+    const index = await tron.trx.getDelegatedResourceAccountIndexV2(other.address, head);
+    assert.deepEqual(index.fromAccounts, [TronWeb.address.toHex(address)]);
+    const most = await tron.trx.getCanDelegatedMaxSize(address, 'ENERGY', head);
+    assert.equal(most.max_size, 7_000 * TRX);
+    await play(build.undelegateResource(8_000 * TRX, other.address, 'ENERGY'));
+    assert.equal((await tron.trx.getUnconfirmedAccount(address)).frozenV2[1].amount, 15_000 * TRX);
+  },
+
   async 'accounts and resources'() {
     const { tron, address } = await person({ trx: '7' });
     await settle();
