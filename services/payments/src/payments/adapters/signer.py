@@ -97,7 +97,7 @@ class LocalSigner:
                 key = self._own_key(FUEL, bounds.fuel_address)
                 kind = "DelegateResourceContract" if isinstance(intent, Delegate) else "UnDelegateResourceContract"
                 owner, receiver = to_raw_address(bounds.fuel_address), to_raw_address(wallet.address)
-                lent = _wire({1: owner, 2: ENERGY, 3: receiver, 4: _sun(sun)})
+                lent = _wire({1: owner, 2: ENERGY, 3: _sun(sun), 4: receiver})
                 return _sign(key, kind, lent, moment, 0)
             case Stake(sun):
                 key = self._own_key(FUEL, bounds.fuel_address)

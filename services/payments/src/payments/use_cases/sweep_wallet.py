@@ -141,6 +141,8 @@ async def _advance(parts: Payments, gateway: Gateway, sweep: Sweep) -> None:
             await _back_to(parts, sweep, last, lent_sun=0)
         case Step.SWEPT | Step.RECLAIMING, _:
             await _reclaim(parts, gateway, sweep, sweep.step)
+            if last is not None and last.purpose.name == "reclaim":  # the one before did not bring it back
+                raise SweepStuck(f"the reclaim {last.txid} of sweep {sweep.id}: {last.state}")
         case _, (_, TxState.SUCCEEDED):
             assert last is not None
             if await _back_to(parts, sweep, last, lent_sun=sweep.lent_sun):
