@@ -7,7 +7,6 @@ import secrets
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -18,7 +17,7 @@ import pytest
 
 from garant_local.settings import ROOT
 from support.contracts import check_event
-from support.system import System, stopped
+from support.system import System, read_environment, stopped
 from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -263,12 +262,6 @@ async def test_the_signer_alone_is_told_of_the_seeds_key(system: System) -> None
     )
     assert checked.returncode == 0, checked.stderr
     assert system.environment["TRON_MAIN_WALLET"] in checked.stdout
-
-
-def read_environment(pid: int) -> dict[str, str]:
-    """Return the settings that a process was started with."""
-    entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
 async def test_a_restore_where_nothing_is_lost_changes_nothing(system: System) -> None:

@@ -18,7 +18,7 @@ from garant_local.secrets import SERVICES
 from garant_local.settings import ROOT
 from support.client import Client, GaveUp
 from support.stories import UNIT, Cast
-from support.system import System
+from support.system import System, read_environment
 
 TRANSFER = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 USDT_HEX = "a614f803b6fd780986a42c78ec9c7f77e6ded13c"
@@ -132,6 +132,7 @@ async def prove(client: Client, chain: Chain, *, told_once: bool = True) -> list
     for name in WITH_INVARIANTS:
         wrong += await _invariants(client, name)
     wrong += await asyncio.to_thread(_verify, client.system)
+    wrong += await asyncio.to_thread(_reconcile, client.system)
     wrong += await _wrong_totals(client.system, chain)
     return wrong + await _wrong_events(client.system, told_once=told_once)
 
@@ -155,6 +156,20 @@ def _verify(system: System) -> list[str]:
         cwd=ROOT,
     )
     return [] if done.returncode == 0 else [f"accounts verify: {done.stdout}{done.stderr}"]
+
+
+def _reconcile(system: System) -> list[str]:
+    """Compare the chain with the books and the ledger, wallet by wallet and in all (invariant 4)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "payments", "reconcile", "--all"],
+        env=read_environment(system.process("payments")),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=ROOT,
+    )
+    return [] if done.returncode == 0 else [f"payments reconcile: {done.stdout}{done.stderr}"]
 
 
 async def _value(system: System, service: str, query: str) -> Any:

@@ -123,6 +123,12 @@ def running_system(more: Mapping[str, str] | None = None, keep_in: Path | None =
         assert not (data / "run.env").exists()
 
 
+def read_environment(pid: int) -> dict[str, str]:
+    """Return the settings that a process was started with."""
+    entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
 _STOPS: Counter[int] = Counter()
 """How many blocks want each process to sleep."""
 

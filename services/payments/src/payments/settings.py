@@ -91,7 +91,7 @@ class PaymentsSettings(ServiceSettings):
     signer_url: str = "http://127.0.0.1:8005"
     signer_credential: Secret
     """The secret that the signer knows payments by; no other service has it."""
-    tron_scan_interval_s: float = Field(default=3.0, gt=0, le=60)
+    tron_scan_interval_s: float = Field(default=1.0, gt=0, le=60)
     payments_check_interval_s: float = Field(default=60.0, gt=0, le=3600)
     payment_lifetime_s: int = Field(default=3600, ge=10, le=30 * 86_400)
     gateways: str = "tron_usdt,tron_trx"
