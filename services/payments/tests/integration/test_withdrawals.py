@@ -136,6 +136,7 @@ async def test_a_withdrawal_is_held_sent_and_booked(paying_house: House, tron_no
 
     answer = await ask(house, alice, "12.5", to)
     held = await house.balance(alice)
+    assert await advance_withdrawals(parts_of(house)) > 0, "the worker goes on with it at once"
     await settle(house, node)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "queued")

@@ -74,6 +74,8 @@ async def request_withdrawal(parts: Payments, asked: Asked, retry: Retry | None)
             withdrawal = await hold(parts, withdrawal)
         except Unavailable:
             return withdrawal
+        async with parts.database.transaction() as connection:  # the worker goes on with it at once
+            await withdrawals.postpone(connection, withdrawal.id, parts.clock.now(), None)
     if withdrawal.status is WithdrawalStatus.REJECTED:
         raise InsufficientFunds(f"withdrawal {withdrawal.id}: the user's balance is smaller than the amount")
     return withdrawal
