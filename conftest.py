@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 
 from garant_local.nats import Nats
@@ -9,6 +10,9 @@ from support.chain import SandboxNode, sandbox_node
 from support.chatting import ChatHouse, build_chat
 from support.house import House, build_house
 from support.servers import Databases, databases, nats_server
+
+hypothesis.settings.register_profile("shared", deadline=None)  # a machine that others use is slow at times
+hypothesis.settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")
