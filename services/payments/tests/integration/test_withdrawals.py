@@ -23,7 +23,7 @@ from tron_sandbox.addresses import to_base58
 from tron_sandbox.evm import PAYOUT
 
 ZERO = "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb"
-MOST_ROUNDS = 40
+ROUNDS = 4
 
 
 def parts_of(house: House) -> Payments:
@@ -567,7 +567,7 @@ async def test_trx_promised_by_one_gateway_is_seen_by_the_other(
     await settle(house, node)
 
     assert await rows(house, "SELECT count(*) FROM outgoing WHERE state = 'failed'") == [(0,)]
-    assert set(await rows(house, "SELECT DISTINCT status FROM withdrawal")) <= {("success",), ("queued",)}
+    assert set(await rows(house, "SELECT DISTINCT status FROM withdrawal")) == {("success",), ("queued",)}
     await all_is_right(house)
 
 
@@ -589,7 +589,7 @@ async def test_two_workers_at_once_pay_once(paying_house: House, tron_node: Sand
     for _ in range(5):
         await asked(house, alice, "2", to)
 
-    for _ in range(MOST_ROUNDS // 10):
+    for _ in range(ROUNDS):
         await due(house)
         await asyncio.gather(*(advance_withdrawals(parts_of(house)) for _ in range(3)))
         await node.settle()

@@ -1,6 +1,5 @@
 """Withdrawals in PostgreSQL. `due_at` is the lease and the backoff in one."""
 
-from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -201,12 +200,7 @@ async def lock_wallet(connection: Connection, payer: str) -> None:
     await connection.execute(_LOCK_KEY, {"name": f"payer:{payer}"})
 
 
-async def late(connection: Connection, before: datetime, statuses_limit: int) -> list[dict[str, Any]]:
+async def late(connection: Connection, before: datetime, limit: int) -> list[dict[str, Any]]:
     """Return withdrawals that have waited for the ledger since before a time, or long for the chain."""
-    rows = await connection.execute(_LATE, {"before": before, "limit": statuses_limit})
+    rows = await connection.execute(_LATE, {"before": before, "limit": limit})
     return [dict(row) for row in rows]
-
-
-FINAL: Collection[WithdrawalStatus] = frozenset(
-    {WithdrawalStatus.SUCCESS, WithdrawalStatus.FAILED, WithdrawalStatus.REJECTED, WithdrawalStatus.CANCELLED}
-)

@@ -40,9 +40,7 @@ async def send(parts: Payments, gateway: Gateway, purpose: Purpose, intent: Inte
     last: str | None = None
     for later in range(TIMESTAMP_TRIES):
         signed = await parts.signer.sign(intent, reference, timestamp_ms + later)
-        if (
-            signed.txid == last
-        ):  # the signer keeps to a payout's last transaction until its node's block is past it
+        if signed.txid == last:  # the signer keeps to a payout's last transaction until its block is past it
             raise NodeUnavailable(f"{last} is dead by our cursor and not yet by {reference.height}; soon it is")
         last = signed.txid
         try:
