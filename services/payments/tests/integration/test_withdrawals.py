@@ -601,7 +601,10 @@ async def test_two_workers_at_once_pay_once(paying_house: House, tron_node: Sand
     await all_is_right(house)
 
 
-async def test_with_the_ledger_away_it_waits_and_goes_on(paying_house: House, tron_node: SandboxNode) -> None:
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_with_the_ledger_away_or_odd_it_waits_and_goes_on(
+    paying_house: House, tron_node: SandboxNode, refuses: bool
+) -> None:
     house, node = paying_house, tron_node
     alice, to = await begin(house, node), address_of(new_key())
     accounts = parts_of(house).accounts
@@ -610,6 +613,8 @@ async def test_with_the_ledger_away_it_waits_and_goes_on(paying_house: House, tr
         user_exists = staticmethod(accounts.user_exists)
 
         async def book(self, bookings: Any) -> Any:
+            if refuses:
+                return [("mismatch", "the key was used for another operation")]
             raise Unavailable("accounts does not answer")
 
     app = house.payments

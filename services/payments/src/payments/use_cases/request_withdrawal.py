@@ -20,7 +20,7 @@ from payments.domain.errors import (
 )
 from payments.domain.model import TxState, Withdrawal, WithdrawalStatus
 from payments.domain.ports import Gateway
-from payments.use_cases.advance_withdrawals import LEASE, hold
+from payments.use_cases.advance_withdrawals import LEASE, LedgerRefused, hold
 from payments.use_cases.context import Payments
 
 DAY = timedelta(days=1)
@@ -72,7 +72,10 @@ async def request_withdrawal(parts: Payments, asked: Asked, retry: Retry | None)
     if withdrawal.status is WithdrawalStatus.REQUESTED:
         try:
             withdrawal = await hold(parts, withdrawal)
-        except Unavailable:
+        except (
+            Unavailable,
+            LedgerRefused,
+        ):  # it is stored: the worker goes on, and reports what the ledger refuses
             return withdrawal
         async with parts.database.transaction() as connection:  # the worker goes on with it at once
             await withdrawals.postpone(connection, withdrawal.id, parts.clock.now(), None)
