@@ -18,7 +18,7 @@ from chat.adapters.deals import HttpDeals
 from chat.adapters.tokens import Ed25519Tokens
 from common.db import Database
 from common.internal import InternalClient
-from support.house import CALLERS, House
+from support.house import CALLERS, USDT, House
 from support.servers import free_port
 from support.waiting import eventually
 
@@ -106,6 +106,14 @@ class ChatHouse:
         alice, bob = await self.house.user(1, "Alice"), await self.house.user(2, "Bob")
         deal = await self.house.deal(alice, bob)
         return deal["chat_id"], alice, bob, deal["deal_id"]
+
+    async def dispute(self, deal_id: int, customer: int) -> None:
+        """Pay a deal and open a dispute about it."""
+        await self.house.credit(customer, 10 * USDT, f"tron:{deal_id:x}:0")
+        assert (await self.house.act(deal_id, "confirm")).status_code == 200
+        about = {"title": "Late", "description": "Never delivered"}
+        answer = await self.house.call("deals", "POST", f"/deal/{deal_id}/dispute", about)
+        assert answer.status_code == 200, answer.text
 
     async def token(self, deal_id: int, user_id: int | None, key: str = "default") -> str:
         """Return a participant token."""

@@ -119,10 +119,11 @@ class House:
             headers={"authorization": f"Bearer {self.keys[key]}"},
         )
 
-    def internal(self, caller: str) -> httpx.AsyncClient:
-        """Return a client of accounts' internal endpoints."""
+    def internal(self, caller: str, service: str = "accounts") -> httpx.AsyncClient:
+        """Return a client of a service's internal endpoints."""
+        app = {"accounts": self.accounts, "deals": self.deals}[service]
         return httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.accounts, raise_app_exceptions=False),
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
             base_url="http://test",
             headers={"authorization": f"Bearer {CALLERS[caller]}"},
         )

@@ -102,6 +102,7 @@ async def test_a_plain_chat_id_opens_nothing_where_it_is_turned_off(house: House
 
 async def test_a_token_lets_its_user_write_and_nobody_else(chat_house: ChatHouse) -> None:
     _, alice, bob, deal_id = await chat_house.chat()
+    await chat_house.dispute(deal_id, alice)
     customer = await chat_house.listen(await chat_house.token(deal_id, alice))
     arbiter = await chat_house.listen(await chat_house.token(deal_id, None, "arbiter"))
 
@@ -255,7 +256,7 @@ async def test_a_failed_broadcast_strands_nobody(chat_house: ChatHouse) -> None:
     alice, bob = 1, 2
     chat = Chat(uuid4(), 7, 1, alice, bob)
     async with chat_house.database.transaction() as connection:
-        await messages.insert_chat(connection, chat)
+        await messages.keep_chat(connection, chat)
 
     async def fail(_: Message) -> None:
         raise OSError("the history could not be read")

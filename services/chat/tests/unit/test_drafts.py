@@ -53,6 +53,11 @@ def test_what_is_taken(admission: Admission, payload: Any, role: Role) -> None:
         {"user_id": 1.0, "message": "hello"},
         {"user_id": 0, "message": "hello"},
         {"user_id": 2**63, "message": "hello"},
+        {"user_id": 1, "message": "hello", "client_msg_id": ""},
+        {"user_id": 1, "message": "hello", "client_msg_id": "x" * 65},
+        {"user_id": 1, "message": "hello", "client_msg_id": 5},
+        {"user_id": 1, "message": "hello", "client_msg_id": "a\nb"},
+        {"user_id": 1, "message": "hello", "client_msg_id": "\udc00"},
     ],
 )
 def test_what_does_not_fit_is_ignored(payload: Any) -> None:
@@ -67,3 +72,8 @@ def test_what_does_not_fit_is_ignored(payload: Any) -> None:
 def test_nobody_writes_as_somebody_else(admission: Admission, user_id: int) -> None:
     with pytest.raises(NotAParty):
         draft(admission, {"user_id": user_id, "message": "hello"})
+
+
+@pytest.mark.parametrize("name", [None, "x", "x" * 64, "8bf3ac75-856e-4f85-a2ee-78c7131adc76", "номер 5"])
+def test_what_a_client_may_call_its_message(name: str | None) -> None:
+    assert draft(ALICE, {"user_id": 1, "message": "hello", "client_msg_id": name}).client_msg_id == name

@@ -363,3 +363,27 @@ async def test_chat_tokens_are_for_the_parties_and_the_arbiter(house: House) -> 
     ]  # fmt: skip
 
     assert codes == [200, 200, 422, 403, 200, 200, 403]
+
+
+async def test_chat_is_told_where_a_deal_stands_and_since_when_it_is_final(house: House) -> None:
+    alice, bob = await parties(house, 10 * USDT)
+    deal = await house.deal(alice, bob, 10)
+
+    async def told() -> dict[str, Any]:
+        async with house.internal("chat", "deals") as client:
+            answer = await client.get(f"/internal/v1/chats/{deal['chat_id']}")
+        found: dict[str, Any] = answer.json()
+        return found
+
+    stands = [await told()]
+    for step in ("confirm", "close"):
+        await house.act(deal["deal_id"], step)
+        stands.append(await told())
+
+    assert [(s["status"], s["version"], s["ended_at"] is None) for s in stands] == [
+        ("created", 1, True),
+        ("confirm_performer", 2, True),
+        ("close", 3, False),
+    ]
+    (closed,) = [e for e in await house.outbox("deals") if e["type"] == "deal.closed"]
+    assert datetime.fromisoformat(stands[-1]["ended_at"]) == datetime.fromisoformat(closed["occurred_at"])

@@ -1,6 +1,6 @@
 """Participant tokens: JWTs under Ed25519 (RFC 8037), signed by deals; chat holds the public key alone."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import jwt
@@ -27,11 +27,12 @@ class Ed25519Tokens:
                 audience=AUDIENCE,
                 options={"require": ["exp", "aud"], "verify_exp": False, "verify_iat": False},
             )
-            if float(claims["exp"]) <= now.timestamp():
+            expires_at = datetime.fromtimestamp(float(claims["exp"]), UTC)
+            if expires_at <= now:
                 return None
             role, user_id = Role(claims["role"]), claims["user_id"]
             if (user_id is None) != (role is Role.ARBITER):
                 return None
-            return Claims(UUID(claims["chat_id"]), role, user_id)
-        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError):
+            return Claims(UUID(claims["chat_id"]), role, user_id, claims.get("key_id"), expires_at)
+        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, OverflowError):
             return None

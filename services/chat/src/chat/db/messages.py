@@ -1,33 +1,55 @@
 """Chats and messages in PostgreSQL. `seq` is given under the chat's lock: the order of commits is its order."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from chat.domain.model import Chat, Draft, Message, Role
-from common.db import Connection
+from chat.domain.batch import Batch, Locked, Name, name_of
+from chat.domain.model import Chat, Draft, Message, Role, Standing
+from common.db import Connection, Row
 
-_FIND_CHAT = sa.text("SELECT id, deal_id, tenant_id, customer_id, performer_id FROM chat WHERE id = :id")
-_INSERT_CHAT = sa.text(
+_FIND_CHAT = sa.text(
     """
-    INSERT INTO chat (id, deal_id, tenant_id, customer_id, performer_id)
-    VALUES (:id, :deal_id, :tenant_id, :customer_id, :performer_id) ON CONFLICT DO NOTHING
+    SELECT id, deal_id, tenant_id, customer_id, performer_id, status, ended_at, deal_version FROM chat
+     WHERE id = :id
+    """
+)
+# What is known already stays, but for a standing that is newer.
+_KEEP_CHAT = sa.text(
+    """
+    INSERT INTO chat AS c (id, deal_id, tenant_id, customer_id, performer_id, status, ended_at, deal_version)
+    VALUES (:id, :deal_id, :tenant_id, :customer_id, :performer_id, :status, :ended_at, :version)
+    ON CONFLICT (id) DO UPDATE
+       SET status = excluded.status, ended_at = excluded.ended_at, deal_version = excluded.deal_version
+     WHERE c.deal_version < excluded.deal_version
     """
 )
 _LOCK_CHATS = sa.text(
-    "SELECT id, last_seq FROM chat WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"
+    """
+    SELECT id, last_seq, status, ended_at, deal_version FROM chat
+     WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
+    """
+)
+_COLUMNS = "m.id, m.chat_id, m.seq, m.user_id, m.role, m.text, m.created_at"
+_NAMED = sa.text(
+    f"""
+    SELECT {_COLUMNS}, m.client_msg_id
+      FROM unnest(CAST(:chats AS uuid[]), CAST(:users AS bigint[]), CAST(:names AS text[]))
+           AS w (chat_id, user_id, name)
+      JOIN message m ON m.chat_id = w.chat_id AND COALESCE(m.user_id, 0) = COALESCE(w.user_id, 0)
+                    AND m.client_msg_id = w.name
+    """
 )
 _INSERT = sa.text(
     """
     WITH added AS (
-        INSERT INTO message (chat_id, seq, user_id, role, text, created_at)
-        SELECT w.chat_id, w.seq, w.user_id, w.role, w.text, :now
+        INSERT INTO message (chat_id, seq, user_id, role, text, created_at, client_msg_id)
+        SELECT w.chat_id, w.seq, w.user_id, w.role, w.text, :now, w.name
           FROM unnest(CAST(:chats AS uuid[]), CAST(:seqs AS bigint[]), CAST(:users AS bigint[]),
-                      CAST(:roles AS text[]), CAST(:texts AS text[])) WITH ORDINALITY
-            AS w (chat_id, seq, user_id, role, text, place)
+                      CAST(:roles AS text[]), CAST(:texts AS text[]), CAST(:names AS text[])) WITH ORDINALITY
+            AS w (chat_id, seq, user_id, role, text, name, place)
          ORDER BY w.place
         RETURNING id, chat_id, seq
     ), counted AS (
@@ -38,47 +60,73 @@ _INSERT = sa.text(
     """
 )
 _HISTORY = sa.text(
-    """
-    SELECT id, chat_id, seq, user_id, role, text, created_at FROM message
-     WHERE chat_id = :chat_id AND seq > :after ORDER BY seq LIMIT :limit
+    f"""
+    SELECT {_COLUMNS} FROM message m
+     WHERE m.chat_id = :chat_id AND m.seq > :after ORDER BY m.seq LIMIT :limit
     """
 )
 
 
 async def find_chat(connection: Connection, chat_id: UUID) -> Chat | None:
-    """Return a chat that was entered before, or None."""
+    """Return a chat that we were told of before, or None."""
     row = await connection.first(_FIND_CHAT, {"id": chat_id})
-    return None if row is None else Chat(*row)
+    if row is None:
+        return None
+    chat_id, deal_id, tenant_id, customer_id, performer_id, *standing = row
+    return Chat(chat_id, deal_id, tenant_id, customer_id, performer_id, Standing(*standing))
 
 
-async def insert_chat(connection: Connection, chat: Chat) -> None:
-    """Keep what deals said of a chat."""
+async def keep_chat(connection: Connection, chat: Chat) -> None:
+    """Keep what deals said of a chat; its standing only ever moves forward."""
     values = {
         "id": chat.id,
         "deal_id": chat.deal_id,
         "tenant_id": chat.tenant_id,
         "customer_id": chat.customer_id,
         "performer_id": chat.performer_id,
+        "status": chat.standing.status,
+        "ended_at": chat.standing.ended_at,
+        "version": chat.standing.version,
     }
-    await connection.execute(_INSERT_CHAT, values)
+    await connection.execute(_KEEP_CHAT, values)
 
 
-async def insert(connection: Connection, drafts: Sequence[Draft], now: datetime) -> list[Message]:
-    """Store messages of any chats in their order; the chats are locked in the order of their ids."""
+async def lock_chats(connection: Connection, drafts: Sequence[Draft]) -> dict[UUID, Locked]:
+    """Lock the drafts' chats until the transaction ends, in the order of their ids."""
     ids = sorted({draft.chat.id for draft in drafts})
-    last: Counter[UUID] = Counter({row[0]: row[1] for row in await connection.execute(_LOCK_CHATS, {"ids": ids})})
-    seqs = []
-    for draft in drafts:
-        last[draft.chat.id] += 1
-        seqs.append(last[draft.chat.id])
+    rows = await connection.execute(_LOCK_CHATS, {"ids": ids})
+    return {row[0]: Locked(row[1], Standing(*row[2:])) for row in rows}
+
+
+async def find_named(connection: Connection, drafts: Sequence[Draft]) -> dict[Name, Message]:
+    """Return what is stored already under the names that clients gave the drafts.
+
+    It has to be asked after the chats are locked, in a statement of its own: an earlier one would not see what
+    those committed who had the lock before us.
+    """
+    names = [name for draft in drafts if (name := name_of(draft)) is not None]
+    if not names:
+        return {}
+    chats, users, texts = zip(*names, strict=True)
+    values = {"chats": list(chats), "users": list(users), "names": list(texts)}
+    rows = await connection.execute(_NAMED, values)
+    return {(r["chat_id"], r["user_id"], r["client_msg_id"]): _message(r) for r in rows}
+
+
+async def insert(connection: Connection, batch: Batch, now: datetime) -> list[Message]:
+    """Store the new messages of a batch, in their order; their chats are locked."""
+    if not batch.new:
+        return []
+    drafts, seqs = [n.draft for n in batch.new], [n.seq for n in batch.new]
     values = {
         "chats": [d.chat.id for d in drafts],
         "seqs": seqs,
         "users": [d.user_id for d in drafts],
         "roles": [d.role.value for d in drafts],
         "texts": [d.text for d in drafts],
-        "ids": ids,
-        "lasts": [last[chat_id] for chat_id in ids],
+        "names": [d.client_msg_id for d in drafts],
+        "ids": list(batch.last_seqs),
+        "lasts": list(batch.last_seqs.values()),
         "now": now,
     }
     rows = await connection.execute(_INSERT, values)
@@ -92,5 +140,8 @@ async def insert(connection: Connection, drafts: Sequence[Draft], now: datetime)
 async def history(connection: Connection, chat_id: UUID, after: int, limit: int) -> list[Message]:
     """Return stored messages with a `seq` above `after`, in order."""
     values = {"chat_id": chat_id, "after": after, "limit": limit}
-    rows = await connection.execute(_HISTORY, values)
-    return [Message(r[0], r[1], r[2], r[3], Role(r[4]), r[5], r[6]) for r in rows]
+    return [_message(row) for row in await connection.execute(_HISTORY, values)]
+
+
+def _message(r: Row) -> Message:
+    return Message(r[0], r[1], r[2], r[3], Role(r[4]), r[5], r[6])

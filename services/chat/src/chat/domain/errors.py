@@ -1,11 +1,15 @@
 """What chat refuses.
 
 ServiceError (common.errors)
-├── NotAdmitted       401   the token opens no chat
-└── MessageIgnored    422   the message does not fit; `code` goes into the acknowledgement
+├── NotAdmitted          401   the token opens no chat
+├── MessageIgnored       422   the message does not fit; `code` goes into the acknowledgement
+│   └── NotAParty        422   its author may not write here
+├── ReadOnly             409   the deal ended long ago
+├── NoDispute            409   an arbiter speaks where no dispute is open
+└── ClientMsgIdTaken     409   the author's other message has this client_msg_id
 """
 
-from common.errors import InvalidInput, Unauthorized
+from common.errors import Conflict, InvalidInput, Unauthorized
 
 
 class NotAdmitted(Unauthorized):
@@ -24,3 +28,21 @@ class NotAParty(MessageIgnored):
     """The message names a user who may not write here."""
 
     code = "not_a_party"
+
+
+class ReadOnly(Conflict):
+    """The deal ended so long ago that its chat is only read."""
+
+    code = "read_only"
+
+
+class NoDispute(Conflict):
+    """An arbiter has a say while a dispute is open, and at no other time."""
+
+    code = "no_dispute"
+
+
+class ClientMsgIdTaken(Conflict):
+    """The author has sent another text under this client_msg_id."""
+
+    code = "client_msg_id_taken"

@@ -53,5 +53,5 @@ async def _find(database: Database, deals: Deals, chat_id: UUID) -> Chat | None:
     chat = await deals.find_chat(chat_id)
     if chat is not None:
         async with database.transaction() as connection:
-            await messages.insert_chat(connection, chat)
+            await messages.keep_chat(connection, chat)
     return chat

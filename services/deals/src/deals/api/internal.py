@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from common.auth import require_service
 from common.web import router
 from deals.api.schemas import ChatOut
+from deals.domain.transitions import FINAL
 from deals.use_cases.check_invariants import check_invariants
 from deals.use_cases.read_deals import read_chat
 from deals.use_cases.settle_commands import Money
@@ -19,7 +20,7 @@ Caller = Annotated[str, Depends(require_service("chat", "operator"))]
 
 @routes.get("/chats/{chat_id}")
 async def read_a_chat(chat_id: UUID, _: Caller, request: Request) -> ChatOut:
-    """Tell whose chat this is."""
+    """Tell whose chat this is, and where its deal stands."""
     money: Money = request.app.state.money
     deal = await read_chat(money.database, chat_id)
     return ChatOut(
@@ -29,6 +30,8 @@ async def read_a_chat(chat_id: UUID, _: Caller, request: Request) -> ChatOut:
         customer_id=deal.customer_id,
         performer_id=deal.performer_id,
         status=deal.status.value,
+        version=deal.version,
+        ended_at=deal.updated_at if deal.status in FINAL else None,
     )
 
 

@@ -156,3 +156,7 @@ class ChatOut(BaseModel):
     customer_id: int
     performer_id: int
     status: str
+    version: int
+    """It grows with each change: of two answers, the one with the higher version is newer."""
+    ended_at: datetime | None
+    """When the deal reached a status that it never leaves."""

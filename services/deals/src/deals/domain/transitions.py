@@ -44,6 +44,9 @@ PUBLIC_ACTIONS: Mapping[Status, tuple[Action, ...]] = {
 }
 """The actions that change a deal in each status."""
 
+FINAL = frozenset(status for status, actions in PUBLIC_ACTIONS.items() if not actions)
+"""The statuses that a deal never leaves; nothing changes it any more."""
+
 DONE: Mapping[Action, frozenset[Status]] = {
     Action.CONFIRM: FUNDED | {Status.WAITING_FOR_PAYMENT},
     Action.DENY: frozenset({Status.DENY_PERFORMER}),
