@@ -33,6 +33,7 @@ REACHED_BY: dict[str, tuple[str, ...]] = {
     "accounts void.committed": ("cancel_in_flight",),
     "chat messages.stored": ("talk",),
     "chat relay.published": ("talk",),
+    "chat transitions.noted": ("confirm", "deny", "credit"),
     "deals action.stored": (*ACTIONS, "dispute", "deny", "cancel"),
     "deals command.recorded": (*ACTIONS, "wait", "credit"),
     "deals commands.answered": (*ACTIONS, "wait", "credit"),

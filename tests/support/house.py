@@ -196,6 +196,14 @@ class House:
             await connection.close()
         return [orjson.loads(row[0]) for row in rows]
 
+    async def execute(self, service: str, statement: str) -> None:
+        """Change a service's database behind its back."""
+        connection = await asyncpg.connect(self.databases.owner_url(service), timeout=5)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
     async def deliver(self, times: int = 2) -> None:
         """Hand each event of the outboxes to its consumers, `times` times, as a broker may."""
         assert self.parts is not None

@@ -26,7 +26,7 @@ HOLDING = frozenset({"confirm_performer", "confirmed", "dispute"})
 PAID_OUT = frozenset({"close", "arb_close_performer"})
 UNTOUCHED = frozenset({"created", "expired"})
 """A deal whose deadline passed before its answer came is asked for anew, with another deadline."""
-WITH_INVARIANTS = ("accounts", "deals", "payments")
+WITH_INVARIANTS = ("accounts", "deals", "payments", "chat")
 PAGE = 200
 REST_S = 120.0
 """Longer than any lease, and the backoff after it."""

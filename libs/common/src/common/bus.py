@@ -184,6 +184,16 @@ class Bus:
             answers.append(await self._stream.publish_async(message.subject, message.payload, headers=headers))
             last = message
 
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Tell those who listen now. Nothing is kept, and it never fails: who misses it finds it elsewhere."""
+        if not self.connected or self._client.pending_data_size > MOST_UNSENT:
+            log.warning("bus.not_told", subject=subject)
+            return
+        try:
+            await self._client.publish(subject, payload)
+        except (nats.errors.Error, OSError) as error:
+            log.warning("bus.not_told", subject=subject, error=repr(error))
+
     async def listen(self, subject: str, listener: Listener) -> None:
         """Call `listener` for what is published from now on; for caches only, nothing is kept or retried."""
 

@@ -9,9 +9,11 @@ from aiohttp import web
 
 from chat.adapters.deals import HttpDeals
 from chat.adapters.tokens import Ed25519Tokens
+from chat.adapters.wire import NatsLive
 from chat.api.http import add_health, add_invariants, problems
 from chat.api.rooms import Rooms
 from chat.api.sockets import Server, Sockets
+from chat.consumers.deals import consumers, followed, handlers
 from chat.domain.model import Admission
 from chat.domain.ports import Deals, Tokens
 from chat.settings import ChatCommandSettings, ChatSettings
@@ -74,6 +76,7 @@ async def run() -> None:
         stack.push_async_callback(client.close)
         relay = Relay(settings.chat_database_url, "chat", bus)
         await bus.declare_stream("CHAT", SUBJECTS)
+        producers = followed(client)
         app = build_app(
             database,
             HttpDeals(client),
@@ -85,10 +88,12 @@ async def run() -> None:
         )
 
         async def check() -> dict[str, Any]:
-            return await check_invariants(database, SystemClock())
+            return await check_invariants(database, SystemClock(), producers)
 
         add_invariants(app, settings.service_callers, check)
-        work = [bus.until_closed, relay.run, *upkeep(database, check, settings.invariants_interval_s)]
+        handling = handlers(database, NatsLive(bus))
+        work = [bus.until_closed, relay.run, *consumers(bus, database, handling)]
+        work += upkeep(database, check, settings.invariants_interval_s, producers, handling)
 
         async def serving(stop: asyncio.Event) -> None:
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)

@@ -10,6 +10,7 @@ from common.auth import CachedVerifier
 from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
+from common.gaps import outbox_routes
 from common.internal import InternalClient, RemoteKeys
 from common.money import Currencies
 from common.outbox import Relay
@@ -37,6 +38,7 @@ def build_app(ready: dict[str, Check], *, routed: bool = True) -> FastAPI:
     if routed:
         app.include_router(public.routes)
         app.include_router(internal.routes)
+        app.include_router(outbox_routes("chat"))
     return app
 
 

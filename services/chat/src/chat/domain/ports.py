@@ -1,5 +1,6 @@
-"""What chat needs from deals: whose chat it is, and who holds a token."""
+"""What chat needs from others: whose chat it is, who holds a token, and a way to those who are in a chat."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -24,4 +25,12 @@ class Tokens(Protocol):
 
     def read(self, token: str, now: datetime) -> Claims | None:
         """Return what a token says, or None when it is forged, expired or no token at all."""
+        ...
+
+
+class Live(Protocol):
+    """The way to everybody who is in a chat now, wherever they are connected."""
+
+    async def tell(self, chat_id: UUID, kind: str, bodies: Sequence[dict[str, object]]) -> None:
+        """Send what was stored; it never fails, and who does not hear it is told from the database."""
         ...
