@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,16 +13,32 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from socketio.exceptions import ConnectionError as SocketError
 
-import chat.main
 from chat.adapters.deals import HttpDeals
 from chat.adapters.tokens import Ed25519Tokens
+from chat.adapters.wire import NatsWire
+from chat.api.app import Options, SocketSide, build_sockets
+from chat.api.http import add_health
+from chat.domain.model import Admission
+from chat.use_cases.admit import admit
+from common.broadcasts import Broadcasts
+from common.clock import SystemClock
 from common.db import Database
+from common.ids import new_uuid
 from common.internal import InternalClient
 from support.house import CALLERS, USDT, House
 from support.servers import free_port
 from support.waiting import eventually
 
 PUBLIC_KEY = Ed25519PrivateKey.from_private_bytes(b"\x11" * 32).public_key().public_bytes_raw().hex()
+
+
+DEFAULT = Options()
+
+
+async def _cancelled(work: "Sequence[asyncio.Task[None]]") -> None:
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
 
 
 class Refused(Exception):
@@ -93,6 +109,7 @@ class ChatHouse:
     house: House
     url: str
     database: Database
+    side: SocketSide
     listeners: list[Listener] = field(default_factory=list)
 
     async def listen(self, token: Any, **more: Any) -> Listener:
@@ -122,8 +139,14 @@ class ChatHouse:
         return str(answer.json()["token"])
 
 
+async def _nothing_gone(_: Collection[int], __: Collection[int]) -> tuple[Collection[int], Collection[int]]:
+    return (), ()
+
+
 @asynccontextmanager
-async def build_chat(house: House, *, accept_plain: bool = True) -> AsyncIterator[ChatHouse]:
+async def build_chat(
+    house: House, nats_url: str, *, accept_plain: bool = True, options: Options = DEFAULT
+) -> AsyncIterator[ChatHouse]:
     """Serve the chat of a house on a port of its own."""
     async with AsyncExitStack() as stack:
         database = Database(house.databases.url("chat"), "chat-test", 10)
@@ -131,15 +154,24 @@ async def build_chat(house: House, *, accept_plain: bool = True) -> AsyncIterato
         transport = httpx.ASGITransport(house.deals)
         client = InternalClient("http://deals", CALLERS["chat"], transport=transport)
         stack.push_async_callback(client.close)
-        app = chat.main.build_app(
-            database, HttpDeals(client), Ed25519Tokens(PUBLIC_KEY), None, {}, accept_plain=accept_plain
-        )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        broadcasts = await Broadcasts.connect(nats_url, "chat-test")
+        stack.push_async_callback(broadcasts.close)
+        deals, tokens = HttpDeals(client), Ed25519Tokens(PUBLIC_KEY)
+
+        async def enter(token: object) -> Admission:
+            return await admit(database, deals, tokens, SystemClock(), token, accept_plain=accept_plain)
+
+        wire = NatsWire(broadcasts, new_uuid().hex)
+        side = await build_sockets(database, wire, enter, _nothing_gone, lambda: None, options)
+        add_health(side.app, {"rooms": side.rooms.check})
+        work = [asyncio.ensure_future(do()) for do in side.work]
+        stack.push_async_callback(_cancelled, work)
+        runner = web.AppRunner(side.app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         port = free_port()
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        built = ChatHouse(house, f"http://127.0.0.1:{port}", database)
+        built = ChatHouse(house, f"http://127.0.0.1:{port}", database, side)
         try:
             yield built
         finally:

@@ -82,6 +82,53 @@ def decode(payload: bytes) -> Received:
     )
 
 
+async def connect(
+    url: str,
+    name: str,
+    closed: asyncio.Event,
+    *,
+    no_echo: bool = False,
+    on_back: Callable[[], None] = lambda: None,
+) -> Client:
+    """Connect, waiting up to a minute for the broker to come up; the connection heals by itself.
+
+    Args:
+        closed: set when the connection is gone for good.
+        no_echo: whether the connection hears nothing of what it published itself.
+        on_back: called when the connection was lost and is there again.
+
+    Raises:
+        Unavailable: when there was no broker at `url`; check NATS_URL.
+    """
+
+    async def on_closed() -> None:
+        closed.set()
+
+    async def on_reconnected() -> None:
+        on_back()
+
+    async def on_error(error: Exception) -> None:
+        log.warning("nats.error", error=repr(error))
+
+    try:
+        async with asyncio.timeout(60):
+            return await nats.connect(
+                url,
+                name=name,
+                no_echo=no_echo,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.5,
+                connect_timeout=5,
+                ping_interval=PING_S,
+                max_outstanding_pings=2,
+                closed_cb=on_closed,
+                reconnected_cb=on_reconnected,
+                error_cb=on_error,
+            )
+    except (OSError, TimeoutError, nats.errors.Error, ssl.SSLError) as error:
+        raise Unavailable(f"no NATS server answers at {url} (NATS_URL)") from error
+
+
 class Bus:
     """One connection to NATS, which heals by itself; `closed` is set when it is gone for good."""
 
@@ -99,29 +146,7 @@ class Bus:
             Unavailable: when there was no broker at `url`; check NATS_URL.
         """
         closed = asyncio.Event()
-
-        async def on_closed() -> None:
-            closed.set()
-
-        async def on_error(error: Exception) -> None:
-            log.warning("nats.error", error=repr(error))
-
-        try:
-            async with asyncio.timeout(60):
-                client = await nats.connect(
-                    url,
-                    name=name,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.5,
-                    connect_timeout=5,
-                    ping_interval=PING_S,
-                    max_outstanding_pings=2,
-                    closed_cb=on_closed,
-                    error_cb=on_error,
-                )
-        except (OSError, TimeoutError, nats.errors.Error, ssl.SSLError) as error:
-            raise Unavailable(f"no NATS server answers at {url} (NATS_URL)") from error
-        return cls(client, closed)
+        return cls(await connect(url, name, closed), closed)
 
     @property
     def connected(self) -> bool:

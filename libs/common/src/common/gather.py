@@ -63,12 +63,20 @@ class Gatherer(Generic[Asked, Answer]):
         """
         if not asked:
             return []
+        return await asyncio.shield(self.submit(asked))
+
+    def submit(self, asked: Sequence[Asked]) -> "asyncio.Future[list[Answer]]":
+        """Have these done after what was submitted before; return what their answers come in, not to be cancelled.
+
+        Raises:
+            Unavailable: when too many wait already; nothing was done.
+        """
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("too many wait already; try the same again")
         waiting = _Waiting[Asked, Answer](asked)
         self._waiting.append(waiting)
         self._start()
-        return await asyncio.shield(waiting.answer)
+        return waiting.answer
 
     def _start(self) -> None:
         """Let somebody do what waits, unless a batch is under way that will soon be done."""

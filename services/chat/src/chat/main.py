@@ -1,7 +1,9 @@
 """The composition root of chat: settings → database, bus, deals → Socket.IO server and background work."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import AsyncExitStack
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -9,58 +11,29 @@ from aiohttp import web
 
 from chat.adapters.deals import HttpDeals
 from chat.adapters.tokens import Ed25519Tokens
-from chat.adapters.wire import NatsLive
-from chat.api.http import add_health, add_invariants, problems
-from chat.api.rooms import Rooms
-from chat.api.sockets import Server, Sockets
+from chat.adapters.wire import NatsLive, NatsWire
+from chat.api.app import Options, build_sockets
+from chat.api.http import add_health, add_invariants
+from chat.api.limits import Limits
 from chat.consumers.deals import consumers, followed, handlers
 from chat.domain.model import Admission
-from chat.domain.ports import Deals, Tokens
 from chat.settings import ChatCommandSettings, ChatSettings
 from chat.use_cases.admit import admit
 from chat.use_cases.check_invariants import check_invariants
-from chat.use_cases.read_history import read_history
-from chat.use_cases.store_messages import Writer
+from common.broadcasts import Broadcasts
 from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
+from common.ids import new_uuid
 from common.internal import InternalClient
 from common.migrate import upgrade
 from common.outbox import Relay
 from common.runner import DRAIN_S, prepare, run_until_signal
 from common.settings import load
 from common.upkeep import upkeep
-from common.web import Check
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 SUBJECTS = ("chat.*",)
-
-
-def build_app(
-    database: Database,
-    deals: Deals,
-    tokens: Tokens,
-    relay: Relay | None,
-    ready: dict[str, Check],
-    *,
-    accept_plain: bool,
-    allowed_origins: str = "*",
-) -> web.Application:
-    """Wire the Socket.IO server and return the application that holds it."""
-    clock = SystemClock()
-    origins: str | list[str] = allowed_origins if allowed_origins == "*" else allowed_origins.split(",")
-    server = Server(cors_allowed_origins=origins)
-    rooms = Rooms(server, lambda chat_id, after: read_history(database, chat_id, after))
-    writer = Writer(database, clock, rooms.broadcast, relay.nudge if relay else lambda: None)
-
-    async def enter(token: object) -> Admission:
-        return await admit(database, deals, tokens, clock, token, accept_plain=accept_plain)
-
-    Sockets(server, enter, writer.store, rooms)
-    app = web.Application(middlewares=[problems], client_max_size=64 * 1024)
-    add_health(app, ready)
-    server.attach(app)
-    return app
 
 
 async def run() -> None:
@@ -77,22 +50,28 @@ async def run() -> None:
         relay = Relay(settings.chat_database_url, "chat", bus)
         await bus.declare_stream("CHAT", SUBJECTS)
         producers = followed(client)
-        app = build_app(
-            database,
-            HttpDeals(client),
-            Ed25519Tokens(settings.chat_token_public_key),
-            relay,
-            {"database": database.ping, "nats": bus.ping},
-            accept_plain=settings.chat_accept_plain_chat_id,
-            allowed_origins=settings.chat_allowed_origins,
-        )
+        broadcasts = await Broadcasts.connect(settings.nats_url, "chat-rooms")
+        stack.push_async_callback(broadcasts.close)
+        deals, tokens = HttpDeals(client), Ed25519Tokens(settings.chat_token_public_key)
+        accept_plain = settings.chat_accept_plain_chat_id
+
+        async def enter(token: object) -> Admission:
+            return await admit(database, deals, tokens, SystemClock(), token, accept_plain=accept_plain)
+
+        async def gone(keys: Collection[int], tenants: Collection[int]) -> tuple[Collection[int], Collection[int]]:
+            return (), ()
+
+        wire = NatsWire(broadcasts, new_uuid().hex)
+        side = await build_sockets(database, wire, enter, gone, relay.nudge, _options(settings))
+        app = side.app
+        add_health(app, {"database": database.ping, "nats": bus.ping, "rooms": side.rooms.check})
 
         async def check() -> dict[str, Any]:
             return await check_invariants(database, SystemClock(), producers)
 
         add_invariants(app, settings.service_callers, check)
         handling = handlers(database, NatsLive(bus))
-        work = [bus.until_closed, relay.run, *consumers(bus, database, handling)]
+        work = [bus.until_closed, relay.run, *side.work, *consumers(bus, database, handling)]
         work += upkeep(database, check, settings.invariants_interval_s, producers, handling)
 
         async def serving(stop: asyncio.Event) -> None:
@@ -101,10 +80,31 @@ async def run() -> None:
             try:
                 await web.TCPSite(runner, settings.listen_address, settings.chat_port).start()
                 await stop.wait()
+                await side.sockets.close(DRAIN_S)
             finally:
                 await runner.cleanup()
 
         await run_until_signal(serving, work)
+
+
+def _options(settings: ChatSettings) -> Options:
+    """Return what the socket side is told of the settings."""
+    origins = settings.chat_allowed_origins
+    return Options(
+        limits=Limits(
+            client_messages_per_s=settings.chat_client_messages_per_s,
+            chat_messages_per_s=settings.chat_chat_messages_per_s,
+            connections=settings.chat_connections,
+            connections_per_chat=settings.chat_connections_per_chat,
+            connections_per_address=settings.chat_connections_per_address,
+            refusals_per_minute=settings.chat_refusals_per_minute,
+            client_buffer_bytes=settings.chat_client_buffer_bytes,
+            frame_bytes=settings.chat_frame_bytes,
+        ),
+        trusted_proxies=tuple(ip_network(n.strip()) for n in settings.chat_trusted_proxies.split(",") if n),
+        allowed_origins=origins if origins == "*" else origins.split(","),
+        lean=settings.chat_lean,
+    )
 
 
 def migrate() -> None:

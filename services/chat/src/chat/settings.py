@@ -19,6 +19,19 @@ class ChatSettings(ServiceSettings):
     """Whether the plain chat id opens a chat; participant tokens always do."""
     chat_allowed_origins: str = "*"
     """Origins of web pages that may connect, separated by commas; `*` is any."""
+    chat_trusted_proxies: str = "127.0.0.0/8,::1/128"
+    """Networks, separated by commas, of proxies whose `X-Forwarded-For` is believed."""
+    chat_client_messages_per_s: int = Field(default=2_000, ge=1, le=100_000)
+    chat_chat_messages_per_s: int = Field(default=4_000, ge=1, le=100_000)
+    chat_connections: int = Field(default=20_000, ge=1, le=1_000_000)
+    chat_connections_per_chat: int = Field(default=200, ge=1, le=1_000_000)
+    chat_connections_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
+    chat_refusals_per_minute: int = Field(default=120, ge=1, le=1_000_000)
+    """Refused tokens and malformed packets of one address, after which it may not connect for a while."""
+    chat_client_buffer_bytes: int = Field(default=1024 * 1024, ge=64 * 1024, le=64 * 1024 * 1024)
+    chat_frame_bytes: int = Field(default=64 * 1024, ge=64 * 1024, le=1024 * 1024)
+    chat_lean: bool = True
+    """Whether WebSockets are written to directly; off is python-engineio's own path."""
     database_pool_size: int = Field(default=10, ge=2, le=100)
 
 

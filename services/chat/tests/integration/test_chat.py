@@ -1,6 +1,7 @@
 """The chat as python-socketio's client sees it, on real PostgreSQL."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,11 +12,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from chat.api import rooms
+from chat.api import tracks
 from chat.db import messages
 from chat.domain.model import Chat, Draft, Message, Role
 from chat.use_cases.store_messages import Writer
 from common.clock import SystemClock
+from garant_local.nats import Nats
 from support.chatting import ChatHouse, Refused, build_chat
 from support.house import House
 
@@ -91,8 +93,8 @@ async def test_without_a_token_that_opens_a_chat_it_is_an_authorization_error(
             await chat_house.listen(None, auth=auth)
 
 
-async def test_a_plain_chat_id_opens_nothing_where_it_is_turned_off(house: House) -> None:
-    async with build_chat(house, accept_plain=False) as chat_house:
+async def test_a_plain_chat_id_opens_nothing_where_it_is_turned_off(house: House, nats: Nats) -> None:
+    async with build_chat(house, nats.url, accept_plain=False) as chat_house:
         chat_id, alice, _, deal_id = await chat_house.chat()
         with pytest.raises(Refused, match="authorization error"):
             await chat_house.listen(chat_id)
@@ -173,11 +175,11 @@ async def test_one_clients_messages_keep_their_order(chat_house: ChatHouse) -> N
     assert reader.seqs == list(range(1, 301))
 
 
-@pytest.mark.parametrize("gate", [rooms.MAX_GATE, 1])
+@pytest.mark.parametrize("kept", [tracks.MOST_KEPT, 1])
 async def test_joining_under_fire_loses_doubles_and_reorders_nothing(
-    chat_house: ChatHouse, gate: int, monkeypatch: pytest.MonkeyPatch
+    chat_house: ChatHouse, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "MAX_GATE", gate)
+    monkeypatch.setattr(tracks, "MOST_KEPT", kept)
     chat_id, alice, bob, _ = await chat_house.chat()
     writers = [await chat_house.listen(chat_id) for _ in range(2)]
     stop = asyncio.Event()
@@ -258,15 +260,15 @@ async def test_a_failed_broadcast_strands_nobody(chat_house: ChatHouse) -> None:
     async with chat_house.database.transaction() as connection:
         await messages.keep_chat(connection, chat)
 
-    async def fail(_: Message) -> None:
+    def fail(_: Sequence[Message]) -> None:
         raise OSError("the history could not be read")
 
     writer = Writer(chat_house.database, SystemClock(), fail, lambda: None)
     drafts = [Draft(chat, alice, Role.CUSTOMER, str(number)) for number in range(5)]
 
-    stored = await asyncio.wait_for(asyncio.gather(*(writer.store(draft) for draft in drafts)), 10)
+    answers = await asyncio.wait_for(asyncio.gather(*(writer.submit(draft) for draft in drafts)), 10)
 
-    assert [message.seq for message in stored] == [1, 2, 3, 4, 5]
+    assert [answer.seq for (answer,) in answers if isinstance(answer, Message)] == [1, 2, 3, 4, 5]
 
 
 async def test_a_reader_that_stops_reading_is_cut_off_and_costs_the_others_nothing(

@@ -8,10 +8,12 @@ import pytest
 
 from chat.db import live, messages
 from chat.domain.errors import ClientMsgIdTaken, ReadOnly
+from chat.domain.live import Position
 from chat.domain.model import Chat, Draft, Message, ReadMark, Role, Standing
-from chat.use_cases.read_history import read_history
+from chat.use_cases.read_history import History
 from chat.use_cases.store_messages import Writer
 from common.clock import SystemClock
+from common.errors import ServiceError
 from support.chatting import ChatHouse
 
 ALICE, BOB = 1, 2
@@ -28,22 +30,27 @@ async def new_chat(house: ChatHouse, standing: Standing | None = None) -> Chat:
 def writer_of(house: ChatHouse, broadcast: list[Message]) -> Writer:
     """Return a writer as another process has it, and keep what it broadcasts."""
 
-    async def keep(message: Message) -> None:
-        broadcast.append(message)
+    return Writer(house.database, SystemClock(), broadcast.extend, lambda: None)
 
-    return Writer(house.database, SystemClock(), keep, lambda: None)
+
+async def store(writer: Writer, draft: Draft) -> Message:
+    (answer,) = await writer.submit(draft)
+    if isinstance(answer, ServiceError):
+        raise answer
+    return answer
 
 
 async def stored(house: ChatHouse, chat: Chat) -> list[str]:
-    return [message.text async for chunk in read_history(house.database, chat.id) for message in chunk]
+    page = await History(house.database).read(chat.id, Position())
+    return [message.text for message in page.messages]
 
 
 async def test_a_resend_is_answered_as_the_first_time_and_heard_once(chat_house: ChatHouse) -> None:
     chat, heard = await new_chat(chat_house), list[Message]()
     writer = writer_of(chat_house, heard)
-    first = await writer.store(Draft(chat, ALICE, CUSTOMER, "hello", "n1"))
-    again = await writer_of(chat_house, heard).store(Draft(chat, ALICE, CUSTOMER, "hello", "n1"))
-    other = await writer.store(Draft(chat, BOB, PERFORMER, "hello", "n1"))
+    first = await store(writer, Draft(chat, ALICE, CUSTOMER, "hello", "n1"))
+    again = await store(writer_of(chat_house, heard), Draft(chat, ALICE, CUSTOMER, "hello", "n1"))
+    other = await store(writer, Draft(chat, BOB, PERFORMER, "hello", "n1"))
 
     assert again == first
     assert [m.seq for m in heard] == [1, 2]
@@ -56,7 +63,7 @@ async def test_resends_that_race_over_many_processes_are_one_message(chat_house:
     writers = [writer_of(chat_house, heard) for _ in range(4)]
     drafts = [Draft(chat, ALICE, CUSTOMER, str(n), f"n{n}") for n in range(25) for _ in range(2)]
 
-    answers = await asyncio.gather(*(w.store(d) for d in drafts for w in writers))
+    answers = await asyncio.gather(*(store(w, d) for d in drafts for w in writers))
 
     assert len({m.id for m in answers}) == 25
     assert sorted(m.seq for m in heard) == list(range(1, 26))
@@ -67,11 +74,11 @@ async def test_resends_that_race_over_many_processes_are_one_message(chat_house:
 async def test_another_text_under_the_same_name_is_refused_alone(chat_house: ChatHouse) -> None:
     chat, heard = await new_chat(chat_house), list[Message]()
     writer = writer_of(chat_house, heard)
-    await writer.store(Draft(chat, ALICE, CUSTOMER, "hello", "n1"))
+    await store(writer, Draft(chat, ALICE, CUSTOMER, "hello", "n1"))
 
     answers = await asyncio.gather(
         *(
-            writer.store(draft)
+            store(writer, draft)
             for draft in (
                 Draft(chat, ALICE, CUSTOMER, "a"),
                 Draft(chat, ALICE, CUSTOMER, "bye", "n1"),
@@ -90,7 +97,7 @@ async def test_a_chat_whose_deal_ended_long_ago_stores_nothing(chat_house: ChatH
     chat, heard = await new_chat(chat_house, Standing("close", ended, 4)), list[Message]()
 
     with pytest.raises(ReadOnly):
-        await writer_of(chat_house, heard).store(Draft(chat, ALICE, CUSTOMER, "hello"))
+        await store(writer_of(chat_house, heard), Draft(chat, ALICE, CUSTOMER, "hello"))
 
     assert (await stored(chat_house, chat), heard) == ([], [])
 
@@ -117,8 +124,8 @@ async def test_a_mark_only_grows_and_never_above_the_last_message(chat_house: Ch
     one, other, heard = await new_chat(chat_house), await new_chat(chat_house), list[Message]()
     writer = writer_of(chat_house, heard)
     for _ in range(3):
-        await writer.store(Draft(one, ALICE, CUSTOMER, "x"))
-    await writer.store(Draft(other, ALICE, CUSTOMER, "x"))
+        await store(writer, Draft(one, ALICE, CUSTOMER, "x"))
+    await store(writer, Draft(other, ALICE, CUSTOMER, "x"))
 
     moved = [
         await mark(chat_house, (one.id, PERFORMER, 2), (one.id, PERFORMER, 1), (other.id, CUSTOMER, 1)),
@@ -148,7 +155,7 @@ async def test_marks_and_messages_of_many_chats_never_wait_for_each_other_in_a_c
 
     async def write() -> None:
         for _ in range(20):
-            await asyncio.gather(*(writer.store(Draft(chat, ALICE, CUSTOMER, "x")) for chat in chats))
+            await asyncio.gather(*(store(writer, Draft(chat, ALICE, CUSTOMER, "x")) for chat in chats))
 
     async def read(*, backwards: bool) -> None:
         for seq in range(1, 21):

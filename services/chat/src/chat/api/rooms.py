@@ -1,143 +1,434 @@
-"""Rooms: who gets a broadcast, and the gates of those who are still reading the history.
+"""Rooms: the live chats of this process, and who is in them, whichever process the others are in.
 
-A client that joins is neither late nor doubled: from before its history is read until it is in the room, a gate
-collects what is broadcast; between the last look into the gate and the room there is no await; and what each
-client was sent last is remembered, so that a message that was committed, read as history and broadcast only then
-is not heard twice, and one that was committed without a broadcast is sent before the next.
+What enters: clients who join, what this process stored, what other processes tell by NATS, and what the database
+says when it is asked. What leaves: each client gets everything once and in order. What never happens: a client
+between its history and the room; a message that is lost because nobody told of it.
 """
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 from uuid import UUID
 
-from chat.domain.model import Message
-from common.logging import get_logger
+import orjson
+
+from chat.api.limits import Bucket
+from chat.api.metrics import FILLED, REFUSED, ROOMS
+from chat.api.packets import Bundle, Packet, event
+from chat.api.presence import Presence
+from chat.api.tracks import Entry, Track
+from chat.domain.errors import RateLimited
+from chat.domain.live import Page, Position
+from chat.domain.model import ChatState, Message, ReadMark, Role, SystemEvent
+from common.errors import Unavailable
+from common.logging import get_logger, report
 
 log = get_logger()
 
-MAX_GATE = 1_000
-MAX_WAITING_PACKETS = 500
-"""Live messages that may wait for a client who does not read; then it is cut off."""
+MESSAGE, SYSTEM, READ, PRESENCE = "message", "system", "read", "presence"
+SLICE_BYTES = 64 * 1024
+"""History is written in slices of this size, each of which waits until the client has read the one before."""
 DRAIN_TIMEOUT_S = 30.0
+JOIN_TIMEOUT_S = 300.0
+MOST_ROUNDS = 1_000
+GAP_S = 0.02
+"""How long a message may be missing, while a later one is there, before it is read from the database."""
+LINGER_S = 10.0
+"""How long an empty room is kept, so that a client that comes back finds it followed."""
+HEAL_EVERY_S = 2.0
+HEAL_SLICE = 1_000
+HEALTHY_S = 10.0
 
-History = Callable[[UUID, int], AsyncIterator[list[Message]]]
-"""Stored messages of a chat above a `seq`, in chunks."""
+History = Callable[[UUID, Position], Awaitable[Page]]
+"""The stored messages and system events after a position, up to a bound, and the chat's state."""
+States = Callable[[Sequence[UUID]], Awaitable[Sequence[ChatState]]]
 
 
-class Clients(Protocol):
-    """The connections, as the Socket.IO server keeps them."""
+class Link(Protocol):
+    """An admitted client."""
 
-    async def emit(
-        self, event: str, data: object, *, room: str | None = None, to: str | None = None, skip_sid: object = None
-    ) -> None:
-        """Send an event."""
+    @property
+    def sid(self) -> str:
+        """Its Socket.IO session."""
         ...
 
-    async def enter_room(self, sid: str, room: str) -> None:
-        """Put a client into a room, without an await inside."""
+    @property
+    def chat_id(self) -> UUID:
+        """Its chat."""
         ...
 
-    def waiting_packets(self, sid: str) -> int:
-        """Return how many packets wait for a client."""
+    @property
+    def role(self) -> Role | None:
+        """The party it is; None where its token does not say."""
         ...
 
-    async def drained(self, sid: str) -> None:
-        """Return once nothing waits for a client any more."""
+    def send(self, bundle: Bundle) -> None:
+        """Hand packets to its connection, or cut it off where too much waits already."""
         ...
 
-    async def cut_off(self, sid: str) -> None:
-        """End a connection without waiting for it."""
+    async def drained(self) -> None:
+        """Return once the client has read what it was sent."""
         ...
+
+    def entered(self) -> None:
+        """Note that it is in its room."""
+        ...
+
+
+class Wire(Protocol):
+    """What connects the rooms of all processes."""
+
+    async def follow(self, chat_id: UUID) -> None:
+        """Return once what others tell of a chat is heard here."""
+        ...
+
+    def unfollow(self, chat_id: UUID) -> None:
+        """Hear of a chat no more."""
+        ...
+
+    def tell(self, chat_id: UUID, kind: str, bodies: Sequence[bytes]) -> None:
+        """Tell the other processes; it may be lost."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether what is told now is heard."""
+        ...
+
+
+@dataclass(slots=True)
+class Room:
+    """One chat."""
+
+    chat_id: UUID
+    links: dict[str, Link] = field(default_factory=dict)
+    joining: int = 0
+    messages: Track = field(default_factory=Track)
+    system: Track = field(default_factory=Track)
+    reads: dict[Role, int] = field(default_factory=dict)
+    state: ChatState | None = None
+    empty_since: float = field(default_factory=time.monotonic)
+    filling: "asyncio.Task[None] | None" = None
+    bucket: Bucket | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether the members lack something that was told of."""
+        return self.messages.behind or self.system.behind
+
+    def send(self, packets: Sequence[Packet]) -> None:
+        """Send to all members."""
+        bundle = Bundle(packets)
+        for link in tuple(self.links.values()):
+            link.send(bundle)
 
 
 class Rooms:
-    """The live clients of this process, by chat."""
+    """All rooms of this process."""
 
-    def __init__(self, clients: Clients, history: History) -> None:
-        self._clients = clients
+    def __init__(self, wire: Wire, history: History, states: States, presence: Presence) -> None:
+        self._wire = wire
         self._history = history
-        self._gates: dict[UUID, dict[str, deque[Message]]] = defaultdict(dict)
-        self._last_sent: dict[UUID, dict[str, int]] = defaultdict(dict)
+        self._states = states
+        self._presence = presence
+        self._rooms: dict[UUID, Room] = {}
+        self._healed_at = time.monotonic()
 
-    async def broadcast(self, message: Message) -> None:
-        """Send a stored message to everybody in its chat, and into the gates of those who join."""
-        for gate in self._gates.get(message.chat_id, {}).values():
-            gate.append(message)
-        members = self._last_sent.get(message.chat_id)
-        if not members:
+    def find(self, chat_id: UUID) -> Room | None:
+        """Return a live chat."""
+        return self._rooms.get(chat_id)
+
+    # What is told
+
+    def stored(self, messages: Sequence[Message]) -> None:
+        """Send messages that this process has committed, here and everywhere."""
+        by_chat: dict[UUID, list[tuple[int, bytes]]] = {}
+        for message in messages:
+            by_chat.setdefault(message.chat_id, []).append((message.seq, orjson.dumps(message.shown())))
+        for chat_id, items in by_chat.items():
+            self._wire.tell(chat_id, MESSAGE, [body for _, body in items])
+            room = self._rooms.get(chat_id)
+            if room is not None:
+                self._hear(room, room.messages, [Entry(seq, event(MESSAGE, body)) for seq, body in items])
+
+    def heard(self, chat_id: UUID, kind: str, bodies: Sequence[dict[str, Any]]) -> None:
+        """Take what another process tells of a chat."""
+        room = self._rooms.get(chat_id)
+        if room is None:
             return
-        behind = min(members.values())
-        if behind < message.seq - 1:
-            await self._fill_gap(message, behind)
-        await self._send_to_all(message)
+        if kind in (MESSAGE, SYSTEM):
+            track = room.messages if kind == MESSAGE else room.system
+            self._hear(room, track, [Entry(body["seq"], event(kind, orjson.dumps(body))) for body in bodies])
+        elif kind == READ:
+            self._note_reads(room, {Role(body["role"]): body["last_read_seq"] for body in bodies})
+        elif kind == PRESENCE:
+            for body in bodies:
+                if self._presence.heard(chat_id, body["process"], [Role(role) for role in body["roles"]]):
+                    self._show_presence(room)
+                if body.get("ask"):
+                    self._tell_presence(chat_id)
 
-    async def _fill_gap(self, message: Message, behind: int) -> None:
-        """Send what was committed without a broadcast: its writer never heard of the commit."""
-        async for chunk in self._history(message.chat_id, behind):
-            for missed in chunk:
-                if missed.seq < message.seq:
-                    await self._send_to_all(missed)
+    def read(self, marks: Iterable[ReadMark]) -> None:
+        """Show how far parties have read, as this process has stored it, here and everywhere."""
+        for mark in marks:
+            self._wire.tell(mark.chat_id, READ, [_read_body(mark.role, mark.seq)])
+            room = self._rooms.get(mark.chat_id)
+            if room is not None:
+                self._note_reads(room, {mark.role: mark.seq})
 
-    async def _send_to_all(self, message: Message) -> None:
-        members = self._last_sent.get(message.chat_id, {})
-        ahead = [sid for sid, last in members.items() if last >= message.seq]
-        slow = [sid for sid in members if self._clients.waiting_packets(sid) > MAX_WAITING_PACKETS]
-        for sid in members:
-            members[sid] = max(members[sid], message.seq)
-        for sid in slow:
-            log.warning("chat.slow_client_cut_off", chat_id=str(message.chat_id))
-            self.leave(sid, message.chat_id)
-            await self._clients.cut_off(sid)
-        room = str(message.chat_id)
-        await self._clients.emit("message", message.shown(), room=room, skip_sid=[*ahead, *slow])
+    def _hear(self, room: Room, track: Track, entries: Sequence[Entry]) -> None:
+        if not room.links and not room.joining:
+            return
+        ready: list[Entry] = []
+        for entry in entries:
+            track.hear(entry)
+            if room.links:
+                ready += track.ready()
+        if room.links:
+            if ready:
+                room.send([entry.packet for entry in ready])
+            if track.behind:
+                self._fill_soon(room)
+        if not room.joining:
+            track.forget()
 
-    async def join(self, sid: str, chat_id: UUID) -> None:
-        """Send a client the history at the pace it reads, then what came meanwhile, and put it into the room.
+    def _note_reads(self, room: Room, reads: dict[Role, int]) -> None:
+        moved = {role: seq for role, seq in reads.items() if seq > room.reads.get(role, 0)}
+        if moved:
+            room.reads.update(moved)
+            room.send([event(READ, _read_body(role, seq)) for role, seq in moved.items()])
+
+    # Gaps
+
+    def _fill_soon(self, room: Room) -> None:
+        if room.filling is None:
+            room.filling = asyncio.create_task(self._fill_later(room))
+
+    async def _fill_later(self, room: Room) -> None:
+        try:
+            await asyncio.sleep(GAP_S)  # what is on its way gets here meanwhile
+            await self._fill(room)
+        except Exception as error:  # the next look at all rooms asks again
+            log.warning("chat.gap_not_filled", chat_id=str(room.chat_id), error=repr(error))
+            report(error)
+        finally:
+            room.filling = None
+
+    async def _fill(self, room: Room) -> None:
+        """Send the members what the database has and nobody told of."""
+        for _ in range(MOST_ROUNDS):
+            if not room.links or not room.behind:
+                return
+            for kind, track in ((MESSAGE, room.messages), (SYSTEM, room.system)):
+                if track.behind:
+                    FILLED.labels(kind).inc()
+            page = await self._history(room.chat_id, _delivered(room))
+            self._hear_page(room, page)
+            if not page.messages and not page.system_events:  # it was told of what is not there
+                room.messages.heard, room.system.heard = room.messages.delivered, room.system.delivered
+
+    def _hear_page(self, room: Room, page: Page) -> None:
+        self._hear(room, room.system, [_system_entry(told) for told in page.system_events])
+        self._hear(room, room.messages, [_message_entry(message) for message in page.messages])
+
+    async def heal(self) -> None:
+        """Compare all rooms with the database: what nobody told of is read; empty rooms are closed."""
+        live = [chat_id for chat_id, room in self._rooms.items() if room.links]
+        for start in range(0, len(live), HEAL_SLICE):
+            for state in await self._states(live[start : start + HEAL_SLICE]):
+                room = self._rooms.get(state.id)
+                if room is not None:
+                    self._note_state(room, state)
+        self._healed_at = time.monotonic()
+        for room in [room for room in self._rooms.values() if not room.links and not room.joining]:
+            if self._healed_at - room.empty_since > LINGER_S:
+                del self._rooms[room.chat_id]
+                self._presence.forget(room.chat_id)
+                self._wire.unfollow(room.chat_id)
+        ROOMS.set(len(self._rooms))
+
+    def _note_state(self, room: Room, state: ChatState) -> None:
+        room.state = state
+        room.messages.heard = max(room.messages.heard, state.last_seq)
+        room.system.heard = max(room.system.heard, state.last_system_seq)
+        self._note_reads(room, dict(state.read_seqs))
+        if room.links and room.behind:
+            self._fill_soon(room)
+
+    async def check(self) -> None:
+        """Tell whether clients here get what others say.
 
         Raises:
-            TimeoutError: when the client does not read its history.
+            Unavailable: when NATS is away, or the rooms could not be compared with the database for a while.
         """
-        gate = self._gates[chat_id][sid] = deque(maxlen=MAX_GATE)
-        sent, complete = 0, False
+        if not self._wire.connected:
+            raise Unavailable("not connected to NATS: what others say comes late")
+        if time.monotonic() - self._healed_at > HEALTHY_S:
+            raise Unavailable("the live chats were not compared with the database lately")
+
+    # Clients
+
+    def check_place(self, chat_id: UUID, most: int) -> None:
+        """Check that one more client may join a chat here.
+
+        Raises:
+            RateLimited: when it has as many as it may.
+        """
+        room = self._rooms.get(chat_id)
+        if room is not None and len(room.links) + room.joining >= most:
+            REFUSED.labels("connections_per_chat").inc()
+            raise RateLimited("this chat has as many connections as one may have", LINGER_S)
+
+    def wait_s(self, chat_id: UUID, rate: float) -> float:
+        """Count a message of a chat; return 0, or after how many seconds it may have one."""
+        room, now = self._rooms.get(chat_id), time.monotonic()
+        if room is None:
+            return 0.0
+        room.bucket = room.bucket or Bucket(rate, rate, now)
+        return room.bucket.take(now)
+
+    async def join(self, link: Link, after: Position) -> None:
+        """Send a client what it lacks, at the pace it reads, and put it into its room.
+
+        Args:
+            after: what the client has already.
+
+        Raises:
+            TimeoutError: when the client does not read, or can't keep up.
+        """
+        room = self._rooms.get(link.chat_id)
+        if room is None:
+            room = self._rooms[link.chat_id] = Room(link.chat_id)
+        room.joining += 1
         try:
-            while not complete:
-                async for chunk in self._history(chat_id, sent):
-                    for message in chunk:
-                        await self._send(sid, message)
-                    sent = chunk[-1].seq
-                    await asyncio.wait_for(self._clients.drained(sid), DRAIN_TIMEOUT_S)
-                sent, complete = await self._drain(sid, gate, sent)
-            # No await between the empty gate and the room: nothing is broadcast in between.
-            self._last_sent[chat_id][sid] = sent
-            await self._clients.enter_room(sid, str(chat_id))
+            async with asyncio.timeout(JOIN_TIMEOUT_S):
+                await self._wire.follow(link.chat_id)
+                await self._catch_up(room, link, after)
         finally:
-            _remove(self._gates, chat_id, sid)
+            room.joining -= 1
+            if not room.joining:
+                room.messages.forget()
+                room.system.forget()
+                room.empty_since = time.monotonic()
 
-    async def _drain(self, sid: str, gate: deque[Message], sent: int) -> tuple[int, bool]:
-        """Send what the gate holds; return the last `seq` sent, and False when the gate had run over.
+    async def _catch_up(self, room: Room, link: Link, position: Position) -> None:
+        for _ in range(MOST_ROUNDS):
+            position = await self._send_history(room, link, position)
+            for _ in range(MOST_ROUNDS):
+                position = _send_kept(room, link, position)
+                if position.message < room.messages.heard or position.system < room.system.heard:
+                    break  # a gap that the database fills
+                if not room.links or position == _delivered(room):
+                    # Nothing was awaited since the last look: nothing was sent to the room in between.
+                    self._enter(room, link, position)
+                    return
+                # The history is ahead of the room: those who are in it are told first.
+                room.messages.heard, room.system.heard = position.message, position.system
+                await self._fill(room)
+        raise TimeoutError("the client can't keep up with its chat")
 
-        What a full gate dropped is in the database: the history is read on from there.
-        """
-        while gate:
-            message = gate.popleft()
-            if message.seq > sent + 1:
-                return sent, False
-            if message.seq > sent:
-                await self._send(sid, message)
-                sent = message.seq
-        return sent, True
+    async def _send_history(self, room: Room, link: Link, position: Position) -> Position:
+        more = True
+        while more:
+            page = await self._history(link.chat_id, position)
+            room.state = page.state
+            room.reads.update(page.state.read_seqs)
+            for bundle in _slices(page):
+                link.send(bundle)
+                await asyncio.sleep(0)  # others have their turn
+                await asyncio.wait_for(link.drained(), DRAIN_TIMEOUT_S)
+            position, more = page.end(position), page.more
+        return position
 
-    async def _send(self, sid: str, message: Message) -> None:
-        await self._clients.emit("message", message.shown(), to=sid)
+    def _enter(self, room: Room, link: Link, position: Position) -> None:
+        if not room.links:
+            for track, seq in ((room.messages, position.message), (room.system, position.system)):
+                track.delivered = seq
+                track.heard = max(track.heard, seq)
+        first = not room.links
+        room.links[link.sid] = link
+        link.entered()
+        came = link.role is not None and self._presence.entered(link.chat_id, link.role)
+        if came or first:
+            self._tell_presence(link.chat_id, ask=first)
+        if came:
+            self._show_presence(room)
+        else:
+            link.send(Bundle([self._presence.shown(link.chat_id)]))
+        reads = [event(READ, _read_body(role, seq)) for role, seq in room.reads.items() if seq]
+        if reads:
+            link.send(Bundle(reads))
 
-    def leave(self, sid: str, chat_id: UUID) -> None:
+    def leave(self, link: Link) -> None:
         """Forget a client that is gone."""
-        _remove(self._last_sent, chat_id, sid)
+        room = self._rooms.get(link.chat_id)
+        if room is None or room.links.pop(link.sid, None) is None:
+            return
+        room.empty_since = time.monotonic()
+        if link.role is not None and self._presence.left(link.chat_id, link.role):
+            self._tell_presence(link.chat_id)
+            self._show_presence(room)
+
+    # Presence
+
+    def _tell_presence(self, chat_id: UUID, *, ask: bool = False) -> None:
+        body = {"process": self._presence.process, "roles": self._presence.here(chat_id)}
+        self._wire.tell(chat_id, PRESENCE, [orjson.dumps(body | ({"ask": True} if ask else {}))])
+
+    def _show_presence(self, room: Room) -> None:
+        room.send([self._presence.shown(room.chat_id)])
+
+    def announce(self) -> None:
+        """Tell and ask who is where anew: the wire was broken, or another process did not hear us for a while."""
+        for chat_id, room in self._rooms.items():
+            if room.links:
+                self._tell_presence(chat_id, ask=True)
+
+    def lost(self, process: str) -> None:
+        """Show that those who were connected to a process are gone with it."""
+        for chat_id in self._presence.lost(process):
+            room = self._rooms.get(chat_id)
+            if room is not None:
+                self._show_presence(room)
 
 
-def _remove(table: dict[UUID, dict[str, Any]], chat_id: UUID, sid: str) -> None:
-    table.get(chat_id, {}).pop(sid, None)
-    if not table.get(chat_id, True):
-        del table[chat_id]
+def _delivered(room: Room) -> Position:
+    return Position(room.messages.delivered, room.system.delivered)
+
+
+def _message_entry(message: Message) -> Entry:
+    return Entry(message.seq, event(MESSAGE, orjson.dumps(message.shown())))
+
+
+def _system_entry(told: SystemEvent) -> Entry:
+    return Entry(told.seq, event(SYSTEM, orjson.dumps(told.shown())))
+
+
+def _read_body(role: Role, seq: int) -> bytes:
+    return orjson.dumps({"role": role.value, "last_read_seq": seq})
+
+
+def _send_kept(room: Room, link: Link, position: Position) -> Position:
+    """Send what was told since the history was read; return what the client has then."""
+    system, messages = room.system.after(position.system), room.messages.after(position.message)
+    if system or messages:
+        link.send(Bundle([entry.packet for entry in (*system, *messages)]))
+    return Position(position.message + len(messages), position.system + len(system))
+
+
+def _slices(page: Page) -> Iterable[Bundle]:
+    """Yield what a page holds, in slices."""
+    packets: list[Packet] = []
+    size = 0
+    entries = chain(map(_system_entry, page.system_events), map(_message_entry, page.messages))
+    for entry in entries:
+        packets.append(entry.packet)
+        size += len(entry.packet.payload)
+        if size >= SLICE_BYTES:
+            yield Bundle(packets)
+            packets, size = [], 0
+    if packets:
+        yield Bundle(packets)

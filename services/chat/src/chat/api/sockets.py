@@ -1,187 +1,214 @@
-"""The Socket.IO edge: connects are admitted, `message` events stored, everything else is ignored.
-
-What enters: Socket.IO v5 packets. What leaves: `message` events and acknowledgements. A client can't reach a
-handler by another name than `message`: python-socketio would dispatch `42["connect", …]` to the connect handler.
-"""
+"""The events of clients: connects are admitted, `message` and `read` stored and answered, all else is ignored."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, Protocol
 
-import engineio
-import socketio
-from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
 
+from chat.api.limits import Limits
+from chat.api.links import Link
+from chat.api.metrics import ENDED, LINKS, REFUSED
 from chat.api.rooms import Rooms
-from chat.domain.errors import NotAdmitted
-from chat.domain.model import Admission, Draft, Message, draft
-from common.errors import ServiceError
+from chat.api.server import NAMESPACE, Server
+from chat.domain.errors import NotAdmitted, RateLimited
+from chat.domain.live import position, read_mark
+from chat.domain.model import Admission, Draft, Message, ReadMark, draft
+from common.errors import InvalidInput, ServiceError
 from common.ids import bind_request_id
 from common.logging import get_logger, report
 
 log = get_logger()
 
-MAX_FRAME_BYTES = 64 * 1024
-NAMESPACE = "/"
-EVENT = "message"
-BINARY_PACKETS = ("5", "6")
 AUTHORIZATION_ERROR = "authorization error"
+UNAVAILABLE = "temporarily unavailable"
 
 Admit = Callable[[object], Awaitable[Admission]]
-Store = Callable[[Draft], Awaitable[Message]]
 
 
-class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio ships no types
-    """python-engineio's server, which remembers the connections that were upgraded from polling."""
+class Store(Protocol):
+    """Stores what clients say."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._upgraded: dict[str, asyncio.Transport] = {}
+    def submit(self, draft: Draft) -> "asyncio.Future[list[Message | ServiceError]]":
+        """Have a message stored after those submitted before; the answer comes once it is committed.
 
-    async def handle_request(self, request: web.Request) -> Any:
-        """Handle a request of any transport."""
-        sid = request.query.get("sid")
-        if sid is None or request.headers.get("upgrade", "").lower() != "websocket":
-            return await super().handle_request(request)
-        assert request.transport is not None
-        self._upgraded[sid] = request.transport
-        try:
-            return await super().handle_request(request)
-        finally:
-            self._upgraded.pop(sid, None)
-
-    def transport_of(self, sid: str, environ: dict[str, Any]) -> "asyncio.Transport | None":
-        """Return the connection that a client's packets go through."""
-        first: asyncio.Transport | None = environ["aiohttp.request"].transport
-        return self._upgraded.get(sid, first)
+        Raises:
+            Unavailable: when too many wait already.
+        """
+        ...
 
 
-class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio ships no types
-    """python-socketio's server, which handles one client's packets in order and only the event `message`.
+class Marks(Protocol):
+    """Stores how far parties have read."""
 
-    Written for python-socketio 5.18 and python-engineio 4.15: `_handle_connect` answers the handshake, so what
-    follows it comes after; a socket's `queue` holds what waits for its client.
-    """
+    async def mark(self, mark: ReadMark) -> None:
+        """Move a mark forward.
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            async_mode="aiohttp",
-            async_handlers=False,  # handled by tasks, one client's messages overtake each other
-            max_http_buffer_size=MAX_FRAME_BYTES,
-            namespaces=[NAMESPACE],
-            **settings,
-        )
-        self.joined: Callable[[str], Awaitable[None]] | None = None
-
-    def _engineio_server_class(self) -> type[Engine]:
-        return Engine
-
-    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        if self.manager.sid_from_eio_sid(eio_sid, namespace or NAMESPACE) is not None:
-            await self.eio.disconnect(eio_sid)  # a second CONNECT on one connection
-            return
-        await super()._handle_connect(eio_sid, namespace, data)
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or NAMESPACE)
-        if sid is not None and self.manager.is_connected(sid, NAMESPACE) and self.joined is not None:
-            await self.joined(sid)
-
-    async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
-        # A binary packet announces attachments, which upstream collects in memory without a limit.
-        if not isinstance(data, str) or data[:1] in BINARY_PACKETS:
-            await self.eio.disconnect(eio_sid)
-            return
-        await super()._handle_eio_message(eio_sid, data)
-
-    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:  # noqa: A002 -- upstream's name
-        if isinstance(data, list) and data and data[0] == EVENT:
-            await super()._handle_event(eio_sid, namespace, id, data)
-
-    def _queue(self, sid: str) -> "asyncio.Queue[Any] | None":
-        socket = self.eio.sockets.get(self.manager.eio_sid_from_sid(sid, NAMESPACE))
-        return socket.queue if socket is not None else None
-
-    def waiting_packets(self, sid: str) -> int:
-        """See `chat.api.rooms.Clients`."""
-        queue = self._queue(sid)
-        return queue.qsize() if queue is not None else 0
-
-    async def drained(self, sid: str) -> None:
-        """See `chat.api.rooms.Clients`."""
-        queue = self._queue(sid)
-        if queue is not None:
-            await queue.join()
-
-    async def cut_off(self, sid: str) -> None:
-        """See `chat.api.rooms.Clients`. What waits for the client is dropped."""
-        eio_sid = self.manager.eio_sid_from_sid(sid, NAMESPACE)
-        socket, environ = self.eio.sockets.get(eio_sid), self.environ.get(eio_sid)
-        if socket is None or environ is None:
-            return
-        transport = self.eio.transport_of(eio_sid, environ)
-        await socket.close(wait=False, abort=True)
-        if transport is not None:
-            transport.abort()
-        while not socket.queue.empty():
-            socket.queue.get_nowait()
-            socket.queue.task_done()
+        Raises:
+            Unavailable: when the database failed; asking again is harmless.
+        """
+        ...
 
 
 class Sockets:
-    """The handlers of a server."""
+    """The handlers of a server, and all clients that were admitted."""
 
-    def __init__(self, server: Server, admit: Admit, store: Store, rooms: Rooms) -> None:
+    def __init__(
+        self, server: Server, admit: Admit, store: Store, marks: Marks, rooms: Rooms, limits: Limits
+    ) -> None:
         self._server = server
         self._admit = admit
         self._store = store
+        self._marks = marks
         self._rooms = rooms
-        server.on("connect", self.connect)
-        server.on(EVENT, self.message)
-        server.on("disconnect", self.leave)
-        server.joined = self.join
+        self._limits = limits
+        self._links: dict[str, Link] = {}
+        server.on("connect", self._connect)
+        server.on("disconnect", self._disconnect)
+        server.handle({"message": self._message, "read": self._read}, self._begin_join)
 
-    async def connect(self, sid: str, _: dict[str, Any], auth: Any = None) -> None:
+    @property
+    def links(self) -> Iterable[Link]:
+        """All admitted clients."""
+        return tuple(self._links.values())
+
+    def end(self, link: Link, reason: str) -> None:
+        """End a client's connection, for a reason that the metric names."""
+        self._server.end(link.socket.sid, reason)
+
+    # Coming and going
+
+    async def _connect(self, sid: str, _: dict[str, Any], auth: Any = None) -> None:
         """Admit a client or refuse it; nothing is sent before the handshake is answered."""
         bind_request_id(None)
+        eio_sid = self._server.manager.eio_sid_from_sid(sid, NAMESPACE)
+        given = auth if isinstance(auth, dict) else {}
         try:
-            admission = await self._admit(auth.get("token") if isinstance(auth, dict) else None)
+            after = position(given)
+            admission = await self._admit(given.get("token"))
+            self._rooms.check_place(admission.chat.id, self._limits.connections_per_chat)
         except NotAdmitted as error:
-            raise Refused(AUTHORIZATION_ERROR) from error
+            self._server.eio.offended(eio_sid)
+            REFUSED.labels("token").inc()
+            raise _refused(AUTHORIZATION_ERROR, error) from error
+        except (InvalidInput, RateLimited) as error:
+            raise _refused(error.detail, error) from error
         except ServiceError as error:
-            raise Refused("temporarily unavailable") from error
+            raise _refused(UNAVAILABLE, error) from error
         except Exception as error:
             log.error("chat.connect_failed", error=repr(error))
             report(error)
-            raise Refused("temporarily unavailable") from error
-        await self._server.save_session(sid, {"admission": admission})
+            raise Refused(UNAVAILABLE) from error
+        socket = self._server.eio.sockets.get(eio_sid)
+        if socket is None:  # it has gone meanwhile
+            raise Refused(UNAVAILABLE)
+        self._links[eio_sid] = Link(sid, socket, admission, after, self._limits)
+        LINKS.set(len(self._links))
 
-    async def join(self, sid: str) -> None:
+    def _begin_join(self, eio_sid: str) -> None:
+        """Let the client join beside what it sends: its pongs are heard while it reads a long history."""
+        link = self._links.get(eio_sid)
+        if link is not None:
+            link.joining = asyncio.create_task(self._join(link))
+
+    async def _join(self, link: Link) -> None:
         """Send the history and enter the room; a failure ends the connection, so that the client tries again."""
-        admission = await self._admission(sid)
         try:
-            await self._rooms.join(sid, admission.chat.id)
+            await self._server.enter_room(link.sid, str(link.chat_id))
+            await self._rooms.join(link, link.after)
+        except TimeoutError as error:
+            log.warning("chat.join_too_slow", chat_id=str(link.chat_id), error=repr(error))
+            self.end(link, "slow")
         except Exception as error:
-            log.warning("chat.join_failed", chat_id=str(admission.chat.id), error=repr(error))
+            log.warning("chat.join_failed", chat_id=str(link.chat_id), error=repr(error))
             report(error)
-            await self._server.disconnect(sid)
+            self.end(link, "join_failed")
 
-    async def leave(self, sid: str, *_: Any) -> None:
+    async def _disconnect(self, sid: str, *_: Any) -> None:
         """Forget a client that is gone."""
-        admission = (await self._server.get_session(sid)).get("admission")
-        if admission is not None:
-            self._rooms.leave(sid, admission.chat.id)
+        link = self._links.pop(self._server.manager.eio_sid_from_sid(sid, NAMESPACE), None)
+        if link is None:
+            return
+        LINKS.set(len(self._links))
+        link.gone = True
+        if link.joining is not None:
+            link.joining.cancel()
+        self._rooms.leave(link)
 
-    async def message(self, sid: str, *payload: Any) -> dict[str, Any]:
-        """Store a message; the answer is the acknowledgement, for a client that asked for one."""
+    async def close(self, patience_s: float) -> None:
+        """End all connections, once what their clients have sent is stored and answered."""
+        until = time.monotonic() + patience_s
+        for link in self.links:
+            link.closing = True
+        for link in self.links:
+            await link.at_rest(until - time.monotonic())
+            ENDED.labels("shutdown").inc()
+            await self._server.eio.disconnect(link.socket.sid)
+
+    # What clients say
+
+    async def _message(self, eio_sid: str, payload: Any, number: int | None) -> None:
+        """Have a message stored; the answer is the acknowledgement, for a client that asked for one."""
+        link = self._links.get(eio_sid)
+        if link is None or link.closing:
+            return
         bind_request_id(None)
         try:
-            written = draft(await self._admission(sid), payload[0] if payload else None)
-            stored = await self._store(written)
+            written = draft(link.admission, payload)
+            self._check_rate(link)
+            stored = self._store.submit(written)
         except ServiceError as error:
-            return {"error": error.code}
-        return {"id": stored.id, "seq": stored.seq}
+            link.answer(number, _answer(error))
+            return
+        link.begin()
+        stored.add_done_callback(partial(_stored, link, number))
+        await link.free()
 
-    async def _admission(self, sid: str) -> Admission:
-        session = await self._server.get_session(sid)
-        admission: Admission = session["admission"]
-        return admission
+    async def _read(self, eio_sid: str, payload: Any, number: int | None) -> None:
+        """Note how far a party has read."""
+        link = self._links.get(eio_sid)
+        if link is None or link.closing:
+            return
+        bind_request_id(None)
+        try:
+            mark = read_mark(link.admission, payload)
+            self._check_rate(link)
+            await self._marks.mark(mark)
+            link.answer(number, {"read": True})
+        except ServiceError as error:
+            link.answer(number, _answer(error))
+
+    def _check_rate(self, link: Link) -> None:
+        for limit, wait_s in (
+            ("client_messages", link.wait_s()),
+            ("chat_messages", self._rooms.wait_s(link.chat_id, self._limits.chat_messages_per_s)),
+        ):
+            if wait_s:
+                REFUSED.labels(limit).inc()
+                raise RateLimited(f"too many messages ({limit})", wait_s)
+
+
+def _refused(words: str, error: ServiceError) -> Refused:
+    return Refused(words, {"code": error.code, "detail": error.detail})
+
+
+def _answer(error: ServiceError) -> dict[str, Any]:
+    answer: dict[str, Any] = {"error": error.code}
+    if isinstance(error, RateLimited):
+        answer["retry_after_s"] = round(error.retry_after_s, 3)
+    return answer
+
+
+def _stored(link: Link, number: int | None, answers: "asyncio.Future[list[Message | ServiceError]]") -> None:
+    """Answer a message once it is stored, or refused, or nobody knows."""
+    link.end()
+    error = answers.exception()
+    answer = error if error is not None else answers.result()[0]
+    if isinstance(answer, Message):
+        link.answer(number, {"id": answer.id, "seq": answer.seq})
+    elif isinstance(answer, ServiceError):
+        link.answer(number, _answer(answer))
+    else:
+        link.answer(number, {"error": "unavailable"})

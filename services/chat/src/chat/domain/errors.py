@@ -5,11 +5,12 @@ ServiceError (common.errors)
 ├── MessageIgnored       422   the message does not fit; `code` goes into the acknowledgement
 │   └── NotAParty        422   its author may not write here
 ├── ReadOnly             409   the deal ended long ago
+├── RateLimited          429   more than a limit allows; it says when to try again
 ├── NoDispute            409   an arbiter speaks where no dispute is open
 └── ClientMsgIdTaken     409   the author's other message has this client_msg_id
 """
 
-from common.errors import Conflict, InvalidInput, Unauthorized
+from common.errors import Conflict, InvalidInput, ServiceError, Unauthorized
 
 
 class NotAdmitted(Unauthorized):
@@ -46,3 +47,17 @@ class ClientMsgIdTaken(Conflict):
     """The author has sent another text under this client_msg_id."""
 
     code = "client_msg_id_taken"
+
+
+class RateLimited(ServiceError):
+    """More than a limit allows.
+
+    Args:
+        retry_after_s: after how long one more is allowed.
+    """
+
+    status, code, title = 429, "rate_limited", "Too many"
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+        self.retry_after_s = retry_after_s

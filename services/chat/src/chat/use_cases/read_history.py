@@ -1,22 +1,24 @@
-"""Read a chat's stored messages."""
+"""Read what a client lacks of a chat."""
 
-from collections.abc import AsyncIterator
+import asyncio
 from uuid import UUID
 
-from chat.db import messages
-from chat.domain.model import Message
+from chat.db import pages
+from chat.domain.live import Page, Position
 from common.db import Database
 
-CHUNK = 200
+MOST_AT_ONCE = 8
+"""Pages that are read at a time: what is held in memory before it is sent is bounded."""
 
 
-async def read_history(database: Database, chat_id: UUID, after: int = 0) -> AsyncIterator[list[Message]]:
-    """Yield chunks of messages with a `seq` above `after`, in order, until there are no more."""
-    while True:
-        async with database.transaction() as connection:
-            chunk = await messages.history(connection, chat_id, after, CHUNK)
-        if chunk:
-            yield chunk
-            after = chunk[-1].seq
-        if len(chunk) < CHUNK:
-            return
+class History:
+    """Reads pages of stored messages and of what the system said."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._places = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def read(self, chat_id: UUID, after: Position) -> Page:
+        """Return a page of what comes after a position, and the chat's state at the same moment."""
+        async with self._places, self._database.reading() as connection:
+            return await pages.page(connection, chat_id, after)

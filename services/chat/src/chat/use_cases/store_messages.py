@@ -4,7 +4,8 @@ One batch at a time per process, so the order of broadcasts is the order of comm
 under its client's name is answered as the first time: nothing is stored, told or broadcast.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from chat.db import messages
@@ -23,11 +24,11 @@ log = get_logger()
 
 MAX_BATCH = 200
 
-Broadcast = Callable[[Message], Awaitable[None]]
+Broadcast = Callable[[Sequence[Message]], None]
 
 
 class Writer:
-    """Stores messages and hands each to `broadcast` once it is committed.
+    """Stores messages and hands them to `broadcast` once they are committed.
 
     Args:
         told: called when events were stored.
@@ -49,19 +50,22 @@ class Writer:
         self._read_only_after = read_only_after
         self._gatherer = Gatherer(self._store, MAX_BATCH)
 
-    async def store(self, draft: Draft) -> Message:
-        """Store a message; return it once it is committed and was broadcast, or as it was stored before.
+    def submit(self, draft: Draft) -> "asyncio.Future[list[Message | ServiceError]]":
+        """Have a message stored after those submitted before.
+
+        The answer comes once it is committed and was broadcast: the message, as it was stored now or before, or
+        why it was not:
+
+        - ClientMsgIdTaken: its author has sent another text under its name
+        - ReadOnly: the deal ended long ago
+        - NoDispute: it is an arbiter's, and no dispute is open
+
+        It fails with Unavailable when the database failed; whether it was stored is not known then.
 
         Raises:
-            ClientMsgIdTaken: when its author has sent another text under its name.
-            ReadOnly: when the deal ended long ago.
-            NoDispute: when it is an arbiter's, and no dispute is open.
-            Unavailable: when the database failed; whether it was stored is not known.
+            Unavailable: when too many wait already; nothing was done.
         """
-        (answer,) = await self._gatherer.ask([draft])
-        if isinstance(answer, ServiceError):
-            raise answer
-        return answer
+        return self._gatherer.submit([draft])
 
     async def _store(self, drafts: Sequence[Draft]) -> list[Message | ServiceError]:
         try:
@@ -73,16 +77,15 @@ class Writer:
             raise
         crash_point("messages.stored")
         self._told()
-        for message in stored:
-            await self._tell(message)
+        self._tell(stored)
         return answers
 
-    async def _tell(self, message: Message) -> None:
-        """Broadcast a committed message; a failure is told and leaves a gap, which the next broadcast fills."""
+    def _tell(self, stored: Sequence[Message]) -> None:
+        """Broadcast what is committed; a failure is told and leaves a gap, which is read from the database."""
         try:
-            await self._broadcast(message)
+            self._broadcast(stored)
         except Exception as error:
-            log.error("chat.broadcast_failed", chat_id=str(message.chat_id), seq=message.seq, error=repr(error))
+            log.error("chat.broadcast_failed", messages=len(stored), error=repr(error))
             report(error)
 
     async def _store_batch(self, drafts: Sequence[Draft]) -> tuple[list[Message], list[Message | ServiceError]]:

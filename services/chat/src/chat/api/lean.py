@@ -1,0 +1,341 @@
+"""Engine.IO connections: strict ones that go python-engineio's way, and lean ones that leave out what it costs.
+
+Upstream gives each packet to a queue, a task and a timer per connection. A lean connection writes a frame straight
+to its transport, reads without a task per frame, and has one timer (ADR 0018 says what that is worth). While a
+client polls, both go upstream's way.
+
+Written for python-engineio 4.15 and aiohttp 3.14. `test_upstream.py` fails when what is overridden here changed
+its shape there; the setting CHAT_LEAN turns the lean path off.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import engineio
+from aiohttp import WSCloseCode, WSMsgType, web
+from engineio import exceptions, packet
+from engineio.async_drivers.aiohttp import WebSocket
+from engineio.async_socket import AsyncSocket
+
+from chat.api.limits import Addresses
+from chat.api.metrics import REFUSED
+from chat.api.packets import Bundle, frame
+from chat.domain.errors import RateLimited
+
+CLOSE_S = 5.0
+"""How long a closed connection may take to read what was sent to it before."""
+REFUSED_FOR_S = 60.0
+"""What an address is told that may not connect."""
+CLOSING = b"\x88\x02" + int(WSCloseCode.OK).to_bytes(2)
+
+
+class Malformed(Exception):
+    """A client sent what the protocol does not know; its connection ends."""
+
+
+class PlainWebSocket(WebSocket):  # type: ignore[misc]  # python-engineio ships no types
+    """A WebSocket without permessage-deflate, which costs 100 KiB a connection and which browsers offer."""
+
+    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
+        """Answer the upgrade and serve the connection."""
+        self._sock = web.WebSocketResponse(max_msg_size=self.server.max_http_buffer_size, compress=False)
+        await self._sock.prepare(environ["aiohttp.request"])
+        self.environ = environ
+        await self.handler(self)
+        return self._sock
+
+    @property
+    def aiohttp_socket(self) -> web.WebSocketResponse:
+        """The socket itself."""
+        assert self._sock is not None
+        return self._sock
+
+
+class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no types
+    """A connection on upstream's path, which a malformed packet ends."""
+
+    closed: bool
+    closing: bool
+    connected: bool
+    last_ping: float | None
+
+    def __init__(self, server: "Engine", sid: str, request: web.Request, address: str) -> None:
+        super().__init__(server, sid)
+        self.request = request
+        self.address = address
+        self._queued_bytes = 0
+
+    def write(self, bundle: Bundle) -> int:
+        """Hand packets to the connection without waiting; return about how many bytes wait for the client."""
+        if self.queue.empty():
+            self._queued_bytes = 0
+        self._queued_bytes += bundle.size
+        for one in bundle.packets:
+            self.queue.put_nowait(one.queued)
+        return self._queued_bytes
+
+    async def drained(self) -> None:
+        """Return once nothing waits for the client."""
+        await self.queue.join()
+
+    def abort(self) -> None:
+        """End the connection at once; what waits for the client is dropped."""
+        if self.request.transport is not None:
+            self.request.transport.abort()
+        while not self.queue.empty():
+            self.queue.get_nowait()
+            self.queue.task_done()
+
+    async def receive(self, pkt: packet.Packet) -> None:
+        """Take a packet; what is malformed ends the connection."""
+        try:
+            await super().receive(pkt)
+        except exceptions.UnknownPacketError:
+            await self.server.malformed(self.sid)
+
+    async def handle_post_request(self, environ: dict[str, Any]) -> None:
+        """Take what a polling client posts.
+
+        Raises:
+            EngineIOError: when it is malformed; the connection has ended.
+        """
+        try:
+            await super().handle_post_request(environ)
+        except (ValueError, IndexError, KeyError) as error:
+            await self.server.malformed(self.sid)
+            raise exceptions.EngineIOError("malformed") from error
+
+
+class LeanSocket(Socket):
+    """A connection that is written to and read from directly, once it is a WebSocket."""
+
+    def __init__(self, server: "Engine", sid: str, request: web.Request, address: str) -> None:
+        super().__init__(server, sid, request, address)
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def write(self, bundle: Bundle) -> int:
+        """See `Socket.write`."""
+        transport = self._transport
+        if transport is None:
+            return super().write(bundle)
+        if transport.is_closing():
+            return 0
+        transport.write(bundle.frames)
+        return transport.get_write_buffer_size()
+
+    async def drained(self) -> None:
+        """See `Socket.drained`."""
+        if self._transport is None:
+            await super().drained()
+        elif self.request.protocol.connected:
+            await self.request.protocol._drain_helper()
+
+    def abort(self) -> None:
+        """See `Socket.abort`."""
+        if self._transport is None:
+            super().abort()
+        else:
+            self._transport.abort()
+
+    async def send(self, pkt: packet.Packet) -> None:
+        """Send a packet of upstream's making."""
+        if self._transport is None:
+            await super().send(pkt)
+        elif not self._transport.is_closing():
+            self._transport.write(frame(pkt.encode().encode()))
+
+    def schedule_ping(self) -> None:
+        """Ask after an interval whether the client is there, and end the connection when it does not answer."""
+        self.last_ping = None
+        self._next(self.server.ping_interval, self._ping)
+
+    def _next(self, seconds: float, step: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, step)
+
+    def _ping(self) -> None:
+        self.last_ping = time.time()
+        if self._transport is None:
+            self.queue.put_nowait(packet.Packet(packet.PING))
+        elif not self._transport.is_closing():
+            self._transport.write(frame(b"2"))
+        self._next(self.server.ping_timeout, self._silent)
+
+    def _silent(self) -> None:
+        self.server.start_background_task(
+            self.close, wait=False, abort=True, reason=self.server.reason.PING_TIMEOUT
+        )
+        self.abort()
+
+    async def _websocket_handler(self, ws: PlainWebSocket) -> None:
+        socket = ws.aiohttp_socket
+        if self.connected and not await self._upgraded(socket):
+            return
+        self.connected = self.upgraded = True
+        transport = self.request.transport
+        if transport is None:  # the client is gone already
+            await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
+            return
+        # No await from here on until packets go to the transport: none is overtaken.
+        while not self.queue.empty():
+            waiting = self.queue.get_nowait()
+            self.queue.task_done()
+            if waiting is not None and waiting.packet_type != packet.NOOP:
+                transport.write(frame(waiting.encode().encode()))
+        self._transport = transport
+        try:
+            await self._read(socket)
+        except Malformed:
+            await self.server.malformed(self.sid)
+        finally:
+            await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
+            transport.close()
+
+    async def _upgraded(self, socket: web.WebSocketResponse) -> bool:
+        """Go from polling to this WebSocket (Engine.IO v4); what is sent meanwhile waits in the queue."""
+        if await self._said(socket) != "2probe":
+            return False
+        self.upgrading = True
+        await socket.send_str("3probe")
+        self.queue.put_nowait(packet.Packet(packet.NOOP))  # it ends the poll that is under way
+        self.upgrading = await self._said(socket) == "5"
+        upgraded, self.upgrading = self.upgrading, False
+        return upgraded
+
+    async def _said(self, socket: web.WebSocketResponse) -> object:
+        try:
+            return (await socket.receive(timeout=self.server.ping_timeout)).data
+        except TimeoutError:
+            return None
+
+    async def _read(self, socket: web.WebSocketResponse) -> None:
+        """Take packets until the connection ends.
+
+        Raises:
+            Malformed: when the client sends what is no packet.
+        """
+        take: Callable[[str, str], Awaitable[None]] = self.server.handlers["message"]
+        while not self.closed:
+            message = await socket.receive()
+            if message.type is WSMsgType.BINARY:
+                raise Malformed("a binary message")
+            if message.type is not WSMsgType.TEXT:
+                return
+            text: str = message.data
+            kind = text[:1]
+            if kind == "4":
+                await take(self.sid, text[1:])
+            elif kind == "3":
+                self.schedule_ping()
+            elif kind == "1":
+                await self.close(wait=False, abort=True, reason=self.server.reason.CLIENT_DISCONNECT)
+                return
+            else:
+                raise Malformed("an unknown packet")
+
+    async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
+        """End the connection: the client reads what it was sent, and that it is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is None:
+            await super().close(wait, abort, reason)
+            return
+        if self.closed or self.closing:
+            return
+        self.closing = True
+        reason = reason or self.server.reason.SERVER_DISCONNECT
+        await self.server._trigger_event("disconnect", self.sid, reason, run_async=False)
+        self.closed = True
+        if not abort and not self._transport.is_closing():
+            self._transport.write(frame(b"1") + CLOSING)
+            self._transport.close()
+            self._next(CLOSE_S, self._transport.abort)
+
+
+class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio ships no types
+    """python-engineio's server with our connections, which knows the address that each comes from.
+
+    Args:
+        lean: whether WebSockets are written to directly.
+        addresses: counts connections, and says which may not connect.
+    """
+
+    start_service_task: bool
+    _async: dict[str, Any]
+
+    def __init__(self, *, lean: bool, addresses: Addresses, **settings: Any) -> None:
+        super().__init__(monitor_clients=not lean, **settings)  # a lean connection has a timer of its own
+        self._socket_class = LeanSocket if lean else Socket
+        self._addresses = addresses
+        self._async = {**self._async, "websocket": PlainWebSocket}
+
+    async def handle_request(self, request: web.Request) -> Any:
+        """Handle a request of any transport."""
+        if "sid" not in request.query:
+            refusal = self._addresses.refusal(self._address_of(request))
+            if refusal is not None:
+                raise RateLimited(refusal, REFUSED_FOR_S)
+        elif request.headers.get("upgrade"):
+            socket = self.sockets.get(request.query["sid"])
+            if socket is not None:
+                socket.request = request
+        return await super().handle_request(request)
+
+    def _address_of(self, request: web.Request) -> str:
+        return self._addresses.of(request.remote, request.headers.get("x-forwarded-for"))
+
+    async def _handle_connect(
+        self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None
+    ) -> Any:
+        """Open a connection, as upstream does, with a socket of our class."""
+        if self.start_service_task:
+            self.start_service_task = False
+            self.service_task_handle = self.start_background_task(self._service_task)
+        request: web.Request = environ["aiohttp.request"]
+        sid = self.generate_id()
+        socket = self.sockets[sid] = self._socket_class(self, sid, request, self._address_of(request))
+        self._addresses.enter(socket.address)
+        try:
+            await socket.send(packet.Packet(packet.OPEN, self._opening(sid, transport)))
+            await self._trigger_event("connect", sid, environ, run_async=False)
+            socket.schedule_ping()
+            if transport == "websocket":
+                return await socket.handle_get_request(environ)
+            socket.connected = True
+            return self._ok(await socket.poll(), jsonp_index=jsonp_index)
+        except exceptions.QueueEmpty:
+            return self._bad_request()
+        finally:
+            if not socket.connected:  # the upgrade failed: no WebSocket has ended
+                await socket.close(wait=False, abort=True)
+
+    def _opening(self, sid: str, transport: str) -> dict[str, Any]:
+        return {
+            "sid": sid,
+            "upgrades": self._upgrades(sid, transport),
+            "pingTimeout": int(self.ping_timeout * 1000),
+            "pingInterval": int(self.ping_interval * 1000),
+            "maxPayload": self.max_http_buffer_size,
+        }
+
+    def forget(self, sid: str) -> None:
+        """Drop a connection that has ended."""
+        socket = self.sockets.pop(sid, None)
+        if socket is not None:
+            self._addresses.leave(socket.address)
+
+    def offended(self, sid: str) -> None:
+        """Note that a client was refused or sent what it should not."""
+        socket = self.sockets.get(sid)
+        if socket is not None:
+            self._addresses.offended(socket.address)
+
+    async def malformed(self, sid: str) -> None:
+        """End a connection whose client sends what the protocol does not know."""
+        REFUSED.labels("malformed").inc()
+        self.offended(sid)
+        await self.disconnect(sid)
