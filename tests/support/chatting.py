@@ -162,7 +162,7 @@ async def build_chat(
             return await admit(database, deals, tokens, SystemClock(), token, accept_plain=accept_plain)
 
         wire = NatsWire(broadcasts, new_uuid().hex)
-        side = await build_sockets(database, wire, enter, _nothing_gone, lambda: None, options)
+        side = await build_sockets(database, wire, enter, _nothing_gone, options)
         add_health(side.app, {"rooms": side.rooms.check})
         work = [asyncio.ensure_future(do()) for do in side.work]
         stack.push_async_callback(_cancelled, work)

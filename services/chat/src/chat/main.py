@@ -20,6 +20,7 @@ from chat.domain.model import Admission
 from chat.settings import ChatCommandSettings, ChatSettings
 from chat.use_cases.admit import admit
 from chat.use_cases.check_invariants import check_invariants
+from chat.use_cases.tell_messages import TELL_EVERY_S, tell_messages
 from common.broadcasts import Broadcasts
 from common.bus import Bus
 from common.clock import SystemClock
@@ -28,7 +29,7 @@ from common.ids import new_uuid
 from common.internal import InternalClient
 from common.migrate import upgrade
 from common.outbox import Relay
-from common.runner import DRAIN_S, prepare, run_until_signal
+from common.runner import DRAIN_S, every, prepare, run_until_signal
 from common.settings import load
 from common.upkeep import upkeep
 
@@ -62,7 +63,7 @@ async def run() -> None:
             return (), ()
 
         wire = NatsWire(broadcasts, new_uuid().hex)
-        side = await build_sockets(database, wire, enter, gone, relay.nudge, _options(settings))
+        side = await build_sockets(database, wire, enter, gone, _options(settings))
         app = side.app
         add_health(app, {"database": database.ping, "nats": bus.ping, "rooms": side.rooms.check})
 
@@ -70,8 +71,14 @@ async def run() -> None:
             return await check_invariants(database, SystemClock(), producers)
 
         add_invariants(app, settings.service_callers, check)
+
+        async def tell() -> None:
+            if await tell_messages(database):
+                relay.nudge()
+
         handling = handlers(database, NatsLive(bus))
         work = [bus.until_closed, relay.run, *side.work, *consumers(bus, database, handling)]
+        work.append(lambda: every(TELL_EVERY_S, "tell", tell))
         work += upkeep(database, check, settings.invariants_interval_s, producers, handling)
 
         async def serving(stop: asyncio.Event) -> None:

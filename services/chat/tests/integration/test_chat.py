@@ -263,7 +263,7 @@ async def test_a_failed_broadcast_strands_nobody(chat_house: ChatHouse) -> None:
     def fail(_: Sequence[Message]) -> None:
         raise OSError("the history could not be read")
 
-    writer = Writer(chat_house.database, SystemClock(), fail, lambda: None)
+    writer = Writer(chat_house.database, SystemClock(), fail)
     drafts = [Draft(chat, alice, Role.CUSTOMER, str(number)) for number in range(5)]
 
     answers = await asyncio.wait_for(asyncio.gather(*(writer.submit(draft) for draft in drafts)), 10)
@@ -305,24 +305,6 @@ async def test_a_frame_over_64_kib_ends_the_connection(chat_house: ChatHouse) ->
     await listener.client.emit("message", {"user_id": alice, "message": "x" * 70_000})
 
     await asyncio.wait_for(listener.closed.wait(), 10)
-
-
-async def test_messages_are_told_without_their_text(chat_house: ChatHouse) -> None:
-    chat_id, alice, _, deal_id = await chat_house.chat()
-    listener = await chat_house.listen(chat_id)
-    ack = await listener.say(alice, "secret")
-
-    (told,) = await chat_house.house.outbox("chat")
-
-    assert (told["type"], told["aggregate_version"]) == ("chat.message", 1)
-    assert told["data"] == {
-        "chat_id": chat_id,
-        "deal_id": deal_id,
-        "message_id": ack["id"],
-        "seq": 1,
-        "user_id": alice,
-        "role": "customer",
-    }
 
 
 async def test_a_chat_once_entered_opens_while_deals_is_away(chat_house: ChatHouse) -> None:

@@ -55,6 +55,8 @@ _INSERT = sa.text(
     ), counted AS (
         UPDATE chat c SET last_seq = w.last_seq
           FROM unnest(CAST(:ids AS uuid[]), CAST(:lasts AS bigint[])) AS w (id, last_seq) WHERE c.id = w.id
+    ), noted AS (
+        INSERT INTO untold (chat_id) SELECT unnest(CAST(:ids AS uuid[])) ON CONFLICT DO NOTHING
     )
     SELECT id, chat_id, seq FROM added
     """
@@ -108,7 +110,7 @@ async def find_named(connection: Connection, drafts: Sequence[Draft]) -> dict[Na
 
 
 async def insert(connection: Connection, batch: Batch, now: datetime) -> list[Message]:
-    """Store the new messages of a batch, in their order; their chats are locked."""
+    """Store the new messages of a batch, in their order, and that they are to be told; their chats are locked."""
     if not batch.new:
         return []
     drafts, seqs = [n.draft for n in batch.new], [n.seq for n in batch.new]

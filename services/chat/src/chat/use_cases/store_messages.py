@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from chat.db import messages
-from chat.domain import events
 from chat.domain.batch import number
 from chat.domain.model import READ_ONLY_AFTER, Draft, Message
-from common import outbox
 from common.clock import Clock
 from common.crash import crash_point
 from common.db import Database, away
@@ -31,7 +29,6 @@ class Writer:
     """Stores messages and hands them to `broadcast` once they are committed.
 
     Args:
-        told: called when events were stored.
         read_only_after: how long after the end of its deal a chat is still written in.
     """
 
@@ -40,13 +37,11 @@ class Writer:
         database: Database,
         clock: Clock,
         broadcast: Broadcast,
-        told: Callable[[], None],
         read_only_after: timedelta = READ_ONLY_AFTER,
     ) -> None:
         self._database = database
         self._clock = clock
         self._broadcast = broadcast
-        self._told = told
         self._read_only_after = read_only_after
         self._gatherer = Gatherer(self._store, MAX_BATCH)
 
@@ -76,7 +71,6 @@ class Writer:
                 raise Unavailable("the message may not be stored") from error
             raise
         crash_point("messages.stored")
-        self._told()
         self._tell(stored)
         return answers
 
@@ -96,6 +90,4 @@ class Writer:
             now = self._clock.now()
             batch = number(drafts, chats, known, now, self._read_only_after)
             stored = await messages.insert(connection, batch, now)
-            told = [events.message_stored(n.draft, m) for n, m in zip(batch.new, stored, strict=True)]
-            await outbox.append(connection, told)
         return stored, batch.answered(stored)
