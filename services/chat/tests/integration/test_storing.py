@@ -150,7 +150,7 @@ async def test_a_mark_only_grows_and_never_above_the_last_message(chat_house: Ch
 async def test_marks_and_messages_of_many_chats_never_wait_for_each_other_in_a_circle(
     chat_house: ChatHouse,
 ) -> None:
-    chats, heard = [await new_chat(chat_house) for _ in range(8)], list[Message]()
+    chats, heard = [await new_chat(chat_house) for _ in range(40)], list[Message]()
     writer = writer_of(chat_house, heard)
 
     async def write() -> None:
