@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
-import httpx
 import socketio
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,11 +25,18 @@ from common.clock import SystemClock
 from common.db import Database
 from common.ids import new_uuid
 from common.internal import InternalClient
-from support.house import CALLERS, USDT, House
+from support.house import CALLERS, USDT, House, Wire
 from support.servers import free_port
 from support.waiting import eventually
 
 PUBLIC_KEY = Ed25519PrivateKey.from_private_bytes(b"\x11" * 32).public_key().public_bytes_raw().hex()
+
+
+class Nobody:
+    """The way to those who are in a chat (`chat.domain.ports.Live`), where nobody listens."""
+
+    async def tell(self, chat_id: UUID, kind: str, bodies: Sequence[dict[str, object]]) -> None:
+        """Tell nobody."""
 
 
 DEFAULT = Options()
@@ -110,6 +117,7 @@ class ChatHouse:
     url: str
     database: Database
     side: SocketSide
+    deals_wire: Wire
     listeners: list[Listener] = field(default_factory=list)
 
     async def listen(self, token: Any, **more: Any) -> Listener:
@@ -151,8 +159,8 @@ async def build_chat(
     async with AsyncExitStack() as stack:
         database = Database(house.databases.url("chat"), "chat-test", 10)
         stack.push_async_callback(database.close)
-        transport = httpx.ASGITransport(house.deals)
-        client = InternalClient("http://deals", CALLERS["chat"], transport=transport)
+        deals_wire = Wire(house.deals)
+        client = InternalClient("http://deals", CALLERS["chat"], transport=deals_wire)
         stack.push_async_callback(client.close)
         broadcasts = await Broadcasts.connect(nats_url, "chat-test")
         stack.push_async_callback(broadcasts.close)
@@ -171,7 +179,7 @@ async def build_chat(
         stack.push_async_callback(runner.cleanup)
         port = free_port()
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        built = ChatHouse(house, f"http://127.0.0.1:{port}", database, side)
+        built = ChatHouse(house, f"http://127.0.0.1:{port}", database, side, deals_wire)
         try:
             yield built
         finally:

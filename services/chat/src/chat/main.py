@@ -1,7 +1,6 @@
 """The composition root of chat: settings → database, bus, deals → Socket.IO server and background work."""
 
 import asyncio
-from collections.abc import Collection
 from contextlib import AsyncExitStack
 from ipaddress import ip_network
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from chat.adapters.accounts import HttpKeys
 from chat.adapters.deals import HttpDeals
 from chat.adapters.tokens import Ed25519Tokens
 from chat.adapters.wire import NatsLive, NatsWire
@@ -47,6 +47,8 @@ async def run() -> None:
         stack.push_async_callback(bus.close)
         client = InternalClient(settings.deals_url, settings.service_credential)
         stack.push_async_callback(client.close)
+        accounts = InternalClient(settings.accounts_url, settings.service_credential)
+        stack.push_async_callback(accounts.close)
         relay = Relay(settings.chat_database_url, "chat", bus)
         await bus.declare_stream("CHAT", SUBJECTS)
         producers = followed(client)
@@ -58,11 +60,9 @@ async def run() -> None:
         async def enter(token: object) -> Admission:
             return await admit(database, deals, tokens, SystemClock(), token, accept_plain=accept_plain)
 
-        async def gone(keys: Collection[int], tenants: Collection[int]) -> tuple[Collection[int], Collection[int]]:
-            return (), ()
-
         wire = NatsWire(broadcasts, new_uuid().hex)
-        side = await build_sockets(database, wire, enter, gone, relay.nudge, _options(settings))
+        ended, options = HttpKeys(accounts).ended, _options(settings)
+        side = await build_sockets(database, wire, enter, ended, relay.nudge, options)
         app = side.app
         add_health(app, {"database": database.ping, "nats": bus.ping, "rooms": side.rooms.check})
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from chat.db import live, messages
-from chat.domain.errors import ClientMsgIdTaken, ReadOnly
+from chat.domain.errors import ClientMsgIdTaken, NoDispute, ReadOnly
 from chat.domain.live import Position
 from chat.domain.model import Chat, Draft, Message, ReadMark, Role, Standing
 from chat.use_cases.read_history import History
@@ -98,6 +98,16 @@ async def test_a_chat_whose_deal_ended_long_ago_stores_nothing(chat_house: ChatH
 
     with pytest.raises(ReadOnly):
         await store(writer_of(chat_house, heard), Draft(chat, ALICE, CUSTOMER, "hello"))
+
+    assert (await stored(chat_house, chat), heard) == ([], [])
+
+
+async def test_an_arbiter_whose_dispute_is_over_stores_nothing(chat_house: ChatHouse) -> None:
+    over = Standing("arb_close_customer", SystemClock().now(), 4)
+    chat, heard = await new_chat(chat_house, over), list[Message]()
+
+    with pytest.raises(NoDispute):
+        await store(writer_of(chat_house, heard), Draft(chat, None, ARBITER, "one more thing"))
 
     assert (await stored(chat_house, chat), heard) == ([], [])
 

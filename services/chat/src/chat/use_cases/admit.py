@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
-from chat.db import messages
 from chat.domain.errors import NotAdmitted
-from chat.domain.model import Admission, Chat, Claims
+from chat.domain.model import Admission, Chat, Claims, may_enter
 from chat.domain.ports import Deals, Tokens
+from chat.use_cases.find_chat import find_chat
 from common.clock import Clock
 from common.db import Database
 
@@ -22,8 +22,8 @@ async def admit(
         accept_plain: whether the plain chat id is enough.
 
     Raises:
-        NotAdmitted: when the token opens no chat.
-        Unavailable: when deals can't be asked about a chat that was never entered before.
+        NotAdmitted: when the token opens no chat, or is an arbiter's and no dispute is open.
+        Unavailable: when deals can't be asked about a chat that we do not know, or about its dispute.
     """
     if not isinstance(token, str) or len(token) > MAX_TOKEN:
         raise NotAdmitted("auth.token must be a participant token or a chat id")
@@ -31,9 +31,18 @@ async def admit(
     claims = claims or tokens.read(token, clock.now())
     if claims is None:
         raise NotAdmitted("the token is not accepted")
-    chat = await _find(database, deals, claims.chat_id)
+
+    def lets_in(chat: Chat) -> bool:
+        return may_enter(chat.standing, claims)
+
+    def tells_standing(chat: Chat) -> bool:
+        return chat.standing.status is not None and lets_in(chat)
+
+    chat = await find_chat(database, deals, claims.chat_id, usable=lets_in, enough=tells_standing)
     if chat is None or (claims.user_id is not None and chat.role_of(claims.user_id) is not claims.role):
         raise NotAdmitted("there is no such chat")
+    if not lets_in(chat):
+        raise NotAdmitted("an arbiter enters while a dispute is open")
     return Admission(chat, claims)
 
 
@@ -42,16 +51,3 @@ def _plain(token: str) -> Claims | None:
         return Claims(UUID(token))
     except ValueError:
         return None
-
-
-async def _find(database: Database, deals: Deals, chat_id: UUID) -> Chat | None:
-    """Look at home, then ask deals: the deal may be younger than any event that told of it."""
-    async with database.transaction() as connection:
-        chat = await messages.find_chat(connection, chat_id)
-    if chat is not None:
-        return chat
-    chat = await deals.find_chat(chat_id)
-    if chat is not None:
-        async with database.transaction() as connection:
-            await messages.keep_chat(connection, chat)
-    return chat
