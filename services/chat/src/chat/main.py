@@ -1,7 +1,6 @@
 """The composition root of chat: settings → database, bus, deals → Socket.IO server and background work."""
 
 import asyncio
-from collections.abc import Collection
 from contextlib import AsyncExitStack
 from ipaddress import ip_network
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from chat.adapters.accounts import HttpKeys
 from chat.adapters.deals import HttpDeals
 from chat.adapters.tokens import Ed25519Tokens
 from chat.adapters.wire import NatsLive, NatsWire
@@ -16,10 +16,10 @@ from chat.api.app import Options, build_sockets
 from chat.api.http import add_health, add_invariants
 from chat.api.limits import Limits
 from chat.consumers.deals import consumers, followed, handlers
-from chat.domain.model import Admission
 from chat.settings import ChatCommandSettings, ChatSettings
-from chat.use_cases.admit import admit
+from chat.use_cases.admit import Door
 from chat.use_cases.check_invariants import check_invariants
+from chat.use_cases.check_keys import Standings
 from chat.use_cases.tell_messages import TELL_EVERY_S, tell_messages
 from common.broadcasts import Broadcasts
 from common.bus import Bus
@@ -48,22 +48,20 @@ async def run() -> None:
         stack.push_async_callback(bus.close)
         client = InternalClient(settings.deals_url, settings.service_credential)
         stack.push_async_callback(client.close)
+        accounts = InternalClient(settings.accounts_url, settings.service_credential)
+        stack.push_async_callback(accounts.close)
         relay = Relay(settings.chat_database_url, "chat", bus)
         await bus.declare_stream("CHAT", SUBJECTS)
         producers = followed(client)
         broadcasts = await Broadcasts.connect(settings.nats_url, "chat-rooms")
         stack.push_async_callback(broadcasts.close)
         deals, tokens = HttpDeals(client), Ed25519Tokens(settings.chat_token_public_key)
-        accept_plain = settings.chat_accept_plain_chat_id
 
-        async def enter(token: object) -> Admission:
-            return await admit(database, deals, tokens, SystemClock(), token, accept_plain=accept_plain)
-
-        async def gone(keys: Collection[int], tenants: Collection[int]) -> tuple[Collection[int], Collection[int]]:
-            return (), ()
+        keys = HttpKeys(accounts)
+        door = Door(database, deals, tokens, Standings(keys), SystemClock(), settings.chat_accept_plain_chat_id)
 
         wire = NatsWire(broadcasts, new_uuid().hex)
-        side = await build_sockets(database, wire, enter, gone, _options(settings))
+        side = await build_sockets(database, wire, door.admit, keys.ended, _options(settings))
         app = side.app
         add_health(app, {"database": database.ping, "nats": bus.ping, "rooms": side.rooms.check})
 

@@ -12,6 +12,7 @@ class ChatSettings(ServiceSettings):
 
     chat_database_url: PostgresUrl
     chat_port: Port = 8004
+    accounts_url: str = "http://127.0.0.1:8001"
     deals_url: str = "http://127.0.0.1:8002"
     chat_token_public_key: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
     """The Ed25519 public key, 32 bytes in hex, whose private key deals signs with."""

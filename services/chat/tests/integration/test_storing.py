@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from chat.db import live, messages
-from chat.domain.errors import ClientMsgIdTaken, ReadOnly
+from chat.domain.errors import ClientMsgIdTaken, NoDispute, ReadOnly
 from chat.domain.live import Position
 from chat.domain.model import Chat, Draft, Message, ReadMark, Role, Standing
 from chat.use_cases.read_history import History
@@ -100,6 +100,16 @@ async def test_a_chat_whose_deal_ended_long_ago_stores_nothing(chat_house: ChatH
     assert (await stored(chat_house, chat), heard) == ([], [])
 
 
+async def test_an_arbiter_whose_dispute_is_over_stores_nothing(chat_house: ChatHouse) -> None:
+    over = Standing("arb_close_customer", SystemClock().now(), 4)
+    chat, heard = await new_chat(chat_house, over), list[Message]()
+
+    with pytest.raises(NoDispute):
+        await store(writer_of(chat_house, heard), Draft(chat, None, ARBITER, "one more thing"))
+
+    assert (await stored(chat_house, chat), heard) == ([], [])
+
+
 async def test_a_standing_never_goes_back(chat_house: ChatHouse) -> None:
     chat = await new_chat(chat_house, Standing("dispute", None, 5))
     async with chat_house.database.transaction() as connection:
@@ -148,7 +158,7 @@ async def test_a_mark_only_grows_and_never_above_the_last_message(chat_house: Ch
 async def test_marks_and_messages_of_many_chats_never_wait_for_each_other_in_a_circle(
     chat_house: ChatHouse,
 ) -> None:
-    chats, heard = [await new_chat(chat_house) for _ in range(8)], list[Message]()
+    chats, heard = [await new_chat(chat_house) for _ in range(40)], list[Message]()
     writer = writer_of(chat_house, heard)
 
     async def write() -> None:
