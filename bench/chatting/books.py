@@ -20,7 +20,7 @@ _BROKEN = """
         ON m.chat_id = c.id
      WHERE c.last_seq <> COALESCE(m.n, 0) OR c.last_seq <> COALESCE(m.top, 0)
 """
-_READS = "SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'message'"
+_READS = "SELECT idx_scan + seq_scan FROM pg_stat_user_tables WHERE relname = 'message'"
 
 
 async def rewrite(url: str, run: str, chats: int, history: int) -> None:

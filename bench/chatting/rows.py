@@ -88,7 +88,8 @@ class Rows:
                 sample = self._meter.measure("joins", alias, "join", [job])
         # The process' sessions have told what they read as they ended.
         reads = (asyncio.run(books.reads(url)) - before) / sample.more["all"]
-        yield replace(sample, server=OURS, more={"memory_mib": grown[0], "reads": reads})
+        shares = sample.shares | {OURS: sample.shares[alias]}
+        yield replace(sample, server=OURS, shares=shares, more={"memory_mib": grown[0], "reads": reads})
 
     def idle(self) -> Iterator[Sample]:
         """A steady load, alone and beside clients who say nothing."""
