@@ -4,7 +4,8 @@ import asyncpg
 
 _CHATS = """
     INSERT INTO chat (id, deal_id, tenant_id, customer_id, performer_id, last_seq, told_seq, status)
-    SELECT md5($1 || ':' || n)::uuid, n, 1, 2 * n + 1, 2 * n + 2, $3, $3, 'confirmed' FROM generate_series(0, $2::bigint - 1) n
+    SELECT md5($1 || ':' || n)::uuid, n, 1, 2 * n + 1, 2 * n + 2, $3, $3, 'confirmed'
+      FROM generate_series(0, $2::bigint - 1) n
 """
 _HISTORY = """
     INSERT INTO message (chat_id, seq, user_id, role, text, created_at)
