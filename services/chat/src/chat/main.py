@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,20 @@ from chat.adapters.wire import NatsLive, NatsWire
 from chat.api.app import Options, build_sockets
 from chat.api.http import add_health, add_invariants
 from chat.api.limits import Limits
+from chat.api.messages import add_messages
 from chat.consumers.deals import consumers, followed, handlers
 from chat.domain.model import Admission
 from chat.settings import ChatCommandSettings, ChatSettings
 from chat.use_cases.admit import admit
 from chat.use_cases.check_invariants import check_invariants
+from chat.use_cases.read_messages import read_messages
+from common.auth import CachedVerifier
 from common.broadcasts import Broadcasts
 from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
 from common.ids import new_uuid
-from common.internal import InternalClient
+from common.internal import InternalClient, RemoteKeys
 from common.migrate import upgrade
 from common.outbox import Relay
 from common.runner import DRAIN_S, prepare, run_until_signal
@@ -64,6 +68,9 @@ async def run() -> None:
         ended, options = HttpKeys(accounts).ended, _options(settings)
         side = await build_sockets(database, wire, enter, ended, relay.nudge, options)
         app = side.app
+        verifier = CachedVerifier(RemoteKeys(accounts))
+        await bus.forget_revoked_keys(verifier)
+        add_messages(app, verifier, partial(read_messages, database, deals))
         add_health(app, {"database": database.ping, "nats": bus.ping, "rooms": side.rooms.check})
 
         async def check() -> dict[str, Any]:

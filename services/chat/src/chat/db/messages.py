@@ -59,6 +59,12 @@ _INSERT = sa.text(
     SELECT id, chat_id, seq FROM added
     """
 )
+_PAGE = sa.text(
+    f"""
+    SELECT {_COLUMNS} FROM message m
+     WHERE m.chat_id = :chat_id AND m.seq > :after ORDER BY m.seq LIMIT :limit
+    """
+)
 
 
 async def find_chat(connection: Connection, chat_id: UUID) -> Chat | None:
@@ -129,6 +135,12 @@ async def insert(connection: Connection, batch: Batch, now: datetime) -> list[Me
         Message(by_place[d.chat.id, seq], d.chat.id, seq, d.user_id, d.role, d.text, now)
         for d, seq in zip(drafts, seqs, strict=True)
     ]
+
+
+async def page(connection: Connection, chat_id: UUID, after: int, limit: int) -> list[Message]:
+    """Return messages with a `seq` above `after`, in order."""
+    values = {"chat_id": chat_id, "after": after, "limit": limit}
+    return [_message(row) for row in await connection.execute(_PAGE, values)]
 
 
 def _message(r: Row) -> Message:
