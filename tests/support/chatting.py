@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +20,10 @@ from chat.adapters.tokens import Ed25519Tokens
 from chat.adapters.wire import NatsWire
 from chat.api.app import Options, SocketSide, build_sockets
 from chat.api.http import add_health
+from chat.api.messages import add_messages
 from chat.use_cases.admit import Door
 from chat.use_cases.check_keys import Standings
+from chat.use_cases.read_messages import read_messages
 from common.broadcasts import Broadcasts
 from common.clock import SystemClock
 from common.db import Database
@@ -171,6 +174,7 @@ async def build_chat(
         door = Door(database, deals, tokens, Standings(keys), SystemClock(), accept_plain)
         wire = NatsWire(broadcasts, new_uuid().hex)
         side = await build_sockets(database, wire, door.admit, keys.ended, options)
+        add_messages(side.app, house.deals.state.verifier, partial(read_messages, database, deals))
         add_health(side.app, {"rooms": side.rooms.check})
         work = [asyncio.ensure_future(do()) for do in side.work]
         stack.push_async_callback(_cancelled, work)

@@ -18,6 +18,8 @@ class ChatSettings(ServiceSettings):
     """The Ed25519 public key, 32 bytes in hex, whose private key deals signs with."""
     chat_accept_plain_chat_id: bool = False
     """Whether the plain chat id opens a chat; participant tokens always do."""
+    chat_read_only_after: int = Field(default=30, ge=0, le=36_500)
+    """Days after the end of its deal from which a chat is only read."""
     chat_allowed_origins: str = "*"
     """Origins of web pages that may connect, separated by commas; `*` is any."""
     chat_trusted_proxies: str = "127.0.0.0/8,::1/128"

@@ -203,6 +203,7 @@ async def test_what_does_not_fit_is_ignored_and_the_connection_stays(chat_house:
     await listener.client.emit("typing", {"user_id": alice})
 
     assert (await listener.say(alice, "hello"))["seq"] == 2
+    assert await listener.until(2) == [1, 2]
     assert [m["message"] for m in listener.heard] == ["two", "hello"]
 
 
@@ -219,6 +220,7 @@ async def test_reserved_names_reach_no_handler(chat_house: ChatHouse, name: str)
     await victim.say(alice, "another secret")
 
     assert ack["seq"] == 1
+    assert await eve.until(1) == [1]
     assert [m["message"] for m in eve.heard] == ["after"]
 
 

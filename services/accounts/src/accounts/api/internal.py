@@ -41,6 +41,7 @@ routes = router(prefix="/internal/v1", include_in_schema=False)
 # Each service reaches what it needs and no more.
 _poster = require_service("deals", "payments")
 Poster = Annotated[str, Depends(_poster)]
+Verifier = Annotated[str, Depends(require_service("deals", "payments", "chat"))]
 Deals = Annotated[str, Depends(require_service("deals"))]
 Payments = Annotated[str, Depends(require_service("payments"))]
 Chat = Annotated[str, Depends(require_service("chat"))]
@@ -69,7 +70,7 @@ routes.add_route("/internal/v1/operations", post_operations, methods=["POST"], i
 
 
 @routes.post("/keys/verify")
-async def verify_key(body: KeyHashIn, _: Poster, request: Request) -> PrincipalOut:
+async def verify_key(body: KeyHashIn, _: Verifier, request: Request) -> PrincipalOut:
     """Tell whom a key stands for."""
     verifier: KeyVerifier = request.app.state.verifier
     principal = await verifier.verify(body.key_hash)

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from chat.adapters.wire import BEAT_S, NatsWire
 from chat.api.guard import GUARD_EVERY_S, Gone, Guard
-from chat.api.http import problems
+from chat.api.http import EDGE
 from chat.api.limits import Addresses, Limits, Network
 from chat.api.presence import Presence
 from chat.api.rooms import HEAL_EVERY_S, Rooms
@@ -65,7 +65,7 @@ async def build_sockets(
     sockets = Sockets(server, admit, writer, Marks(database, rooms.read), rooms, options.limits)
     guard = Guard(sockets, rooms, gone, clock)
     await wire.start(rooms.heard, rooms.announce, rooms.lost)
-    app = web.Application(middlewares=[problems], client_max_size=options.limits.frame_bytes)
+    app = web.Application(middlewares=EDGE, client_max_size=options.limits.frame_bytes)
     server.attach(app)
     work: list[Work] = [
         wire.run,

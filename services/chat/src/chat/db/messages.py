@@ -5,11 +5,10 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from asyncpg import UniqueViolationError
 
 from chat.domain.batch import Batch, Locked, Name, name_of
 from chat.domain.model import Chat, Draft, Message, Role, Standing
-from common.db import Connection, Row
+from common.db import Connection, Row, UniqueViolation
 
 _FIND_CHAT = sa.text(
     """
@@ -86,6 +85,12 @@ _ADD = sa.text(
         INSERT INTO untold (chat_id) SELECT DISTINCT chat_id FROM numbered ON CONFLICT DO NOTHING
     )
     SELECT n.place, a.id, a.seq FROM numbered n JOIN added a ON a.chat_id = n.chat_id AND a.seq = n.seq
+    """
+)
+_PAGE = sa.text(
+    f"""
+    SELECT {_COLUMNS} FROM message m
+     WHERE m.chat_id = :chat_id AND m.seq > :after ORDER BY m.seq LIMIT :limit
     """
 )
 
@@ -184,7 +189,7 @@ async def add(
     }
     try:
         rows = await connection.execute(_ADD, values)
-    except UniqueViolationError:
+    except UniqueViolation:
         return None
     if len(rows) != len(drafts):
         return None
@@ -193,6 +198,12 @@ async def add(
         Message(places[place][0], d.chat.id, places[place][1], d.user_id, d.role, d.text, now)
         for place, d in enumerate(drafts)
     ]
+
+
+async def page(connection: Connection, chat_id: UUID, after: int, limit: int) -> list[Message]:
+    """Return messages with a `seq` above `after`, in order."""
+    values = {"chat_id": chat_id, "after": after, "limit": limit}
+    return [_message(row) for row in await connection.execute(_PAGE, values)]
 
 
 def _message(r: Row) -> Message:
