@@ -91,13 +91,6 @@ _OPEN = sa.text(
     ON CONFLICT DO NOTHING RETURNING address
     """
 )
-_TOTALS = sa.text(
-    """
-    SELECT currency, count(*), sum(amount)::text, count(applied_at),
-           COALESCE(sum(amount) FILTER (WHERE applied_at IS NOT NULL), 0)::text
-      FROM transfer WHERE class = 'deposit' GROUP BY currency ORDER BY currency
-    """
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,20 +215,6 @@ async def not_applied(connection: Connection, before: datetime, limit: int) -> l
     rows = await connection.execute(_NOT_APPLIED, {"before": before, "limit": limit})
     found: list[dict[str, Any]] = [dict(row) for row in rows]
     return [Deposit(**values | {"amount": int(values["amount"])}) for values in found]
-
-
-async def totals(connection: Connection) -> list[dict[str, object]]:
-    """Return, per currency, how many deposits there are and their sum, and of those applied."""
-    return [
-        {
-            "currency": row[0],
-            "deposits": row[1],
-            "deposited_units": row[2],
-            "applied": row[3],
-            "applied_units": row[4],
-        }
-        for row in await connection.execute(_TOTALS)
-    ]
 
 
 async def all_applied(connection: Connection, payment_id: int) -> bool:

@@ -239,25 +239,18 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
-    """What came from outside or went there, as the ledger has it; `place` orders the pages of a list."""
-
-    place: int
-    key: str
-    kind: str
-    currency: str | None
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
 class Credited:
-    """What came from outside or went there as the ledger has it, with whose it was and what it came through."""
+    """What came from outside or went there as the ledger has it, with whose it was and what it came through.
+
+    `place` orders the pages of a list. Where the ledger was tampered with, a name is empty or the amount zero:
+    what is compared must not fail.
+    """
 
     place: int
     kind: str
     key: str
     tenant_id: int
-    owner: str | None
+    owner: str
     gateway_id: str
     currency: str
     amount: int
@@ -265,16 +258,7 @@ class Credited:
     @property
     def user_id(self) -> int:
         """The user, of a deposit."""
-        return int((self.owner or "").removeprefix("user:"))
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What comes from outside or goes there as we stored it, and whether accounts' answer was noted."""
-
-    key: str
-    amount: int
-    applied: bool
+        return int(self.owner.removeprefix("user:"))
 
 
 @dataclass(frozen=True, slots=True)
