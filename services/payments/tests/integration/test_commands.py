@@ -225,15 +225,14 @@ async def received(house: House) -> list[int]:
 
 
 async def stored(house: House) -> list[dict[str, Any]]:
-    """Return all transfers, when they were stored and applied left out."""
+    """Return all transfers, without when they were stored, posted and proven."""
     connection = await asyncpg.connect(house.databases.owner_url("payments"))
     try:
         rows = await connection.fetch("SELECT * FROM transfer ORDER BY network, txid, log_index")
     finally:
         await connection.close()
-    return [
-        {name: value for name, value in row.items() if name not in ("applied_at", "stored_at")} for row in rows
-    ]
+    later = ("applied_at", "stored_at", "due_at", "refusals", "proven")
+    return [{name: value for name, value in row.items() if name not in later} for row in rows]
 
 
 async def test_a_transfer_in_time_is_not_called_late_by_a_rescan(
@@ -529,7 +528,7 @@ async def test_finishing_after_a_rescan_succeeds(paying_house: House, tron_node:
 
     await rescan(house, first)
     await check_payments(parts_of(house), timedelta())
-    await tamper(house, "UPDATE transfer SET stored_at = stored_at - interval '1 minute' WHERE applied_at IS NULL")
+    await tamper(house, "UPDATE transfer SET due_at = due_at - interval '1 minute' WHERE applied_at IS NULL")
     await check_payments(parts_of(house), timedelta())
 
     (row,) = (await everything(house))["payment"]

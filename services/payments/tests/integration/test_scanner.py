@@ -27,6 +27,7 @@ log = get_logger()
 
 INFOS = "walletsolidity/gettransactioninfobyblocknum"
 HEADER = "walletsolidity/getblock"
+WHOLE = "walletsolidity/getblockbynum"
 BLOCK_S = 3
 
 
@@ -322,7 +323,7 @@ async def test_a_block_of_another_chain_on_one_node_is_taken_from_the_other(
     migrated: Databases, tron_node: SandboxNode, told: list[BaseException]
 ) -> None:
     def foreign(path: str, asked: dict[str, Any], answer: Any) -> Any:
-        if path == HEADER and "block_header" in answer:
+        if path in (HEADER, WHOLE) and "block_header" in answer:
             answer["block_header"]["raw_data"]["parentHash"] = "ab" * 32
         return answer
 
@@ -346,7 +347,7 @@ async def test_a_chain_that_fits_on_no_node_alarms_once_and_stands_still_until_i
     migrated: Databases, tron_node: SandboxNode, told: list[BaseException]
 ) -> None:
     def foreign(path: str, asked: dict[str, Any], answer: Any) -> Any:
-        if path == HEADER and "block_header" in answer:
+        if path in (HEADER, WHOLE) and "block_header" in answer:
             answer["block_header"]["raw_data"]["parentHash"] = "ab" * 32
         return answer
 
@@ -412,6 +413,28 @@ async def test_a_steady_scan_takes_two_calls_a_block_and_one_a_tick(solo: Scanne
     assert sum(calls.values()) <= 2 * blocks + blocks
 
 
+async def test_catching_up_takes_two_calls_for_a_full_block_and_one_for_an_empty_one(solo: Scanner) -> None:
+    alice = await solo.begin()
+    payment = await solo.ask(alice)
+    await watch(solo)
+    full, first = 10, await height(solo)
+    for _ in range(full):
+        await solo.node.mine(2)
+        await solo.pay(payment, "1")
+    await solo.node.settle()
+    await solo.node.admin("requests", clear=True)
+    await solo.scan()
+    calls = await solo.node.admin("requests")
+    scanned = await height(solo) - first
+
+    assert scanned >= 3 * full
+    assert calls[INFOS] == full
+    # The newest solid block's header is the tick's own, and its content is empty here.
+    assert calls[WHOLE] == scanned - 1
+    assert calls[HEADER] == 1
+    assert (await solo.read(payment))["received_amount"] == "10.000000"
+
+
 async def test_trx_is_shown_at_the_head_and_credited_without_fetching_its_block_again(solo: Scanner) -> None:
     alice = await solo.begin()
     body = {"gateway_id": "tron_trx", "user_id": alice, "amount": "30", "currency": "TRX"}
@@ -429,7 +452,7 @@ async def test_trx_is_shown_at_the_head_and_credited_without_fetching_its_block_
 
     assert (shown["seen_amount"], shown["received_amount"]) == ("30.000000", "0.000000")
     assert (done["seen_amount"], done["received_amount"]) == ("0.000000", "30.000000")
-    assert "walletsolidity/getblockbynum" not in calls
+    assert WHOLE not in calls
 
 
 async def test_money_sent_before_a_payment_expired_counts_in_time_after_an_outage(solo: Scanner) -> None:
