@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from common.logging import get_logger
+from common.metrics import REGISTRY
 from payments.domain.errors import NodeUnavailable
 from payments.use_cases import store_blocks, tell_lag
 from payments.use_cases.check_invariants import check_invariants
@@ -17,6 +18,7 @@ from payments.use_cases.replay_quarantined import replay_quarantined
 from payments.use_cases.scan_chain import scan_chain
 from payments.use_cases.store_transfers import store_transfers
 from support.chain import SandboxNode, sandbox_node
+from support.customer import rich
 from support.house import House
 from support.node_gate import node_gate
 from support.scanning import Scanner, scanner
@@ -302,8 +304,8 @@ async def test_a_transaction_that_the_database_refuses_is_set_aside_and_its_bloc
         await one.pay(good, "2")
         real, address = store_transfers, bad["gateway_data"]["address"]
 
-        async def refusing(*arguments: Any) -> Any:
-            found = await real(*arguments)
+        async def refusing(*arguments: Any, **more: Any) -> Any:
+            found = await real(*arguments, **more)
             if any(t.to_address == address for t in arguments[-1].transfers):
                 await arguments[1].execute(sa.text("SELECT 1 / 0"))
             return found
@@ -317,6 +319,39 @@ async def test_a_transaction_that_the_database_refuses_is_set_aside_and_its_bloc
         assert before == "2.000000"
         assert len(lines) == 1
         assert await one.balance(alice) == "3.000000"
+
+
+async def test_a_node_that_hides_what_contracts_send_is_told_once(
+    migrated: Databases, tron_node: SandboxNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hiding(path: str, asked: dict[str, Any], answer: Any) -> Any:
+        for info in answer if path == INFOS else []:
+            info.pop("internal_transactions", None)
+        return answer
+
+    reported: list[BaseException] = []
+    monkeypatch.setattr(tell_lag, "report", reported.append)
+
+    def hidden() -> float:
+        return REGISTRY.get_sample_value("garant_payments_hidden_calls_total", {"network": "tron"}) or 0.0
+
+    async with node_gate(tron_node.url) as gate, scanner(migrated, tron_node, gate.url) as one:
+        alice = await one.begin()
+        payment, customer = await one.ask(alice), await rich(tron_node)
+        began = hidden()
+        await customer.pay_many(payment["gateway_data"]["address"], [1, 2])
+        await one.settle()
+        assert hidden() == began, "this node tells"
+
+        gate.alter = hiding
+        for _ in range(2):
+            await customer.pay_many(payment["gateway_data"]["address"], [1, 2])
+            await one.settle()
+        await one.pay(payment, "1")  # a call of the token alone hides nothing
+        await one.settle()
+
+        assert hidden() == began + 2
+        assert [type(error) for error in reported] == [tell_lag.CallsHidden]
 
 
 async def test_a_block_of_another_chain_on_one_node_is_taken_from_the_other(

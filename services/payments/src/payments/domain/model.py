@@ -102,6 +102,7 @@ class Payment:
     created_at: datetime
     updated_at: datetime
     expires_at: datetime
+    network: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +190,16 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class BlockContent:
-    """What a solid block holds: the watched assets' transfers, and the result of every transaction."""
+    """What a solid block holds: the watched assets' transfers, and the result of every transaction.
+
+    `hidden` names transactions in which contracts called each other and whose receipts don't tell what they sent:
+    TRX that came to us there is not among the transfers.
+    """
 
     transfers: list[Transfer]
     results: list[Result]
     unreadable: list[Unreadable] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
