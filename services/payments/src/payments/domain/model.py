@@ -9,6 +9,8 @@ from payments.domain.intents import DepositKey
 
 MOST_RAW = 64 * 1024
 """Characters of a transaction that was set aside; the node has the rest."""
+HOUSE_TENANT = 0
+"""Whom the ledger books our own capital and fees for."""
 
 
 class PaymentStatus(StrEnum):
@@ -303,6 +305,13 @@ class Booking:
     giver: str
     taker: str
     amount: int
+
+
+def funding(gateway: GatewayInfo, transfer: Transfer) -> Booking:
+    """Return what the ledger has to know of money that reached a wallet of our own: it is our capital."""
+    key = f"{gateway.network}:{transfer.txid}:{transfer.log_index}"
+    legs = (f"external:{gateway.id}", "operator")
+    return Booking(key, "funding", HOUSE_TENANT, gateway.currency, *legs, transfer.amount)
 
 
 class WithdrawalStatus(StrEnum):
