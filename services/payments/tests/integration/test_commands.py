@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 
 from common.errors import InvalidInput
 from common.money import Currencies
@@ -22,12 +23,16 @@ from payments.db import chain
 from payments.domain.errors import NodeUnavailable
 from payments.domain.model import Arrival, TransferClass, TxState
 from payments.domain.ports import Gateway
+from payments.use_cases import rescan_blocks as rescan_blocks_module
+from payments.use_cases import store_blocks
 from payments.use_cases.check_payments import check_payments, finish_payments
 from payments.use_cases.context import Payments
 from payments.use_cases.reconcile import Reconciled, ScannerBehind, reconcile
+from payments.use_cases.replay_quarantined import replay_quarantined
 from payments.use_cases.rescan_blocks import Rescanned, rescan_blocks
 from payments.use_cases.scan_chain import scan_chain
 from payments.use_cases.stake_for_energy import stake_for_energy
+from payments.use_cases.store_transfers import store_transfers
 from payments.use_cases.sweep_now import sweep_now
 from support.chain import SandboxNode
 from support.house import USDT, House
@@ -225,15 +230,14 @@ async def received(house: House) -> list[int]:
 
 
 async def stored(house: House) -> list[dict[str, Any]]:
-    """Return all transfers, when they were stored and applied left out."""
+    """Return all transfers, without when they were stored, posted and proven."""
     connection = await asyncpg.connect(house.databases.owner_url("payments"))
     try:
         rows = await connection.fetch("SELECT * FROM transfer ORDER BY network, txid, log_index")
     finally:
         await connection.close()
-    return [
-        {name: value for name, value in row.items() if name not in ("applied_at", "stored_at")} for row in rows
-    ]
+    later = ("applied_at", "stored_at", "due_at", "refusals", "proven")
+    return [{name: value for name, value in row.items() if name not in later} for row in rows]
 
 
 async def test_a_transfer_in_time_is_not_called_late_by_a_rescan(
@@ -529,11 +533,45 @@ async def test_finishing_after_a_rescan_succeeds(paying_house: House, tron_node:
 
     await rescan(house, first)
     await check_payments(parts_of(house), timedelta())
-    await tamper(house, "UPDATE transfer SET stored_at = stored_at - interval '1 minute' WHERE applied_at IS NULL")
+    await tamper(house, "UPDATE transfer SET due_at = due_at - interval '1 minute' WHERE applied_at IS NULL")
     await check_payments(parts_of(house), timedelta())
 
     (row,) = (await everything(house))["payment"]
     assert "success" in row
+
+
+async def test_a_rescan_sets_aside_what_can_not_be_stored_and_goes_on(
+    paying_house: House,
+    tron_node: SandboxNode,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    house = paying_house
+    alice, first = await begin(house, tron_node)
+    bad, good = [await deposit(house, tron_node, alice, usdt) for usdt in ("30", "20")]
+    await tamper(house, "DELETE FROM transfer WHERE class = 'deposit'")
+    real = store_transfers
+
+    async def refusing(*arguments: Any, **more: Any) -> Any:
+        found = await real(*arguments, **more)
+        if any(t.to_address == bad for t in arguments[-1].transfers):
+            await arguments[1].execute(sa.text("SELECT 1 / 0"))
+        return found
+
+    for module in (rescan_blocks_module, store_blocks):
+        monkeypatch.setattr(module, "store_transfers", refusing)
+    code, out = await run(house, capsys, "rescan", "--from", str(first))
+
+    assert code == 0
+    assert "division by zero" in out
+    assert "1 transfers were missing" in out
+    assert good in out
+    assert "1 set aside" in out
+    monkeypatch.undo()
+    lines = [line async for line in replay_quarantined(parts_of(house))]
+    assert [line.rpartition(": ")[2] for line in lines] == ["stored, 1 deposits"]
+    await rescan(house, first)
+    assert await house.balance(alice) == "50.000000"
 
 
 async def test_a_rescan_that_was_killed_is_done_again(paying_house: House, tron_node: SandboxNode) -> None:

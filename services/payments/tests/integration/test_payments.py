@@ -463,3 +463,19 @@ async def test_another_tenants_payment_is_not_found(paying_house: House) -> None
 
     assert (foreign.status_code, foreign.json()["code"]) == (404, "payment_not_found")
     assert (foreign_user.status_code, foreign_user.json()["code"]) == (404, "user_not_found")
+
+
+async def test_a_payment_is_shown_though_its_gateway_is_not_configured_any_more(
+    paying_house: House, tron_node: SandboxNode
+) -> None:
+    house = paying_house
+    alice = await begin(house, tron_node)
+    payment = await pay(house, alice)
+    assert house.payments is not None
+    left = {name: gateway for name, gateway in parts_of(house).gateways.items() if name != "tron_usdt"}
+    house.payments.state.parts = replace(parts_of(house), gateways=left)
+
+    found = await house.call("payments", "GET", f"/payment/{payment['payment_id']}")
+
+    assert found.status_code == 200, found.text
+    assert found.json()["gateway_data"] == {"address": wallet(payment), "network": "tron", "token_contract": None}

@@ -48,6 +48,7 @@ def payment(status: PaymentStatus = WAITING, received: int = 0) -> Payment:
         created_at=NOW - timedelta(hours=1),
         updated_at=NOW,
         expires_at=NOW,
+        network="tron",
     )
 
 
