@@ -15,7 +15,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-deep bench-ledger bench-payments bench-sandbox torture check fmt lock contracts \
+.PHONY: help run demo images up down secrets test test-deep bench-ledger bench-payments bench-sandbox torture check fmt lock contracts \
         clean
 
 help: ## list the targets
@@ -33,8 +33,20 @@ $(VENV)/.installed: requirements.lock $(addsuffix /pyproject.toml,$(PACKAGES))
 run: $(VENV)/.installed ## start the whole system on this machine (Ctrl-C stops it)
 	@exec $(BIN)/python -m garant_local run
 
-demo: $(VENV)/.installed ## play the whole story against `make run`
+demo: $(VENV)/.installed ## play the whole story against `make run` or `make up`
 	@exec $(BIN)/python -m garant_local demo
+
+images: ## build the images and print their sizes
+	@deploy/images/build
+
+up: $(VENV)/.installed images ## start the whole system from images, with a chain of its own
+	@exec $(BIN)/python -m garant_local up
+
+down: $(VENV)/.installed ## stop what `make up` started (its data stays; docker volume rm removes it)
+	@exec $(BIN)/python -m garant_local down
+
+secrets: $(VENV)/.installed ## make the secrets of docker-compose.yml that are missing, in deploy/secrets
+	@exec $(BIN)/python -m garant_local secrets
 
 test: $(VENV)/.installed ## run every test on embedded real servers
 	@$(BIN)/python tests/run_suites.py
@@ -77,6 +89,7 @@ lock: ## resolve requirements.lock anew (UPGRADE=1 takes newer versions)
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 	  --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade) --output-file requirements.lock \
 	  requirements.in $(addsuffix /pyproject.toml,$(PACKAGES))
+	deploy/images/lock $(BIN)/uv
 
 clean: ## remove the environment, the data and every cache
 	@data="$${GARANT_DATA:-.garant}"; if [ -f "$$data/.garant-data" ]; then echo "rm -rf $$data"; rm -rf "$$data"; fi

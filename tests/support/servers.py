@@ -17,6 +17,7 @@ from pathlib import Path
 import asyncpg
 
 from common.migrate import upgrade
+from common.provision import provision, provision_schema
 from garant_local.nats import Nats
 from garant_local.postgres import Postgres
 from garant_local.secrets import SERVICES
@@ -149,17 +150,17 @@ def databases() -> Iterator[Databases]:
 
 def provisioned(postgres: Postgres) -> Databases:
     """Create and migrate the databases on a server that runs; not for a thread whose event loop runs."""
-    password = secrets.token_hex(12)
-    asyncio.run(_provision(postgres, password))
-    found = Databases(postgres, password)
+    found = Databases(postgres, secrets.token_hex(12))
+    asyncio.run(_provision(postgres, found))
     for service in SERVICES:
         upgrade(ROOT / "services" / service / "migrations", found.owner_url(service))
     return found
 
 
-async def _provision(postgres: Postgres, password: str) -> None:
-    await postgres.provision({f"garant_{s}": password for s in SERVICES})
-    await postgres.provision_schema("garant_payments", "signer", "garant_signer", password)
+async def _provision(postgres: Postgres, found: Databases) -> None:
+    for service in SERVICES:
+        await provision(postgres.url("postgres"), found.url(service))
+    await provision_schema(postgres.url("postgres"), found.signer_url, "signer")
 
 
 @contextlib.contextmanager

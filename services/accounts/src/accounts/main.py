@@ -7,15 +7,21 @@ from fastapi import FastAPI
 
 from accounts.api import internal, public
 from accounts.consumers.events import consumers, followed, handlers
-from accounts.settings import AccountsCommandSettings, AccountsSettings
+from accounts.settings import (
+    AccountsBootstrapSettings,
+    AccountsCommandSettings,
+    AccountsMigrationSettings,
+    AccountsSettings,
+)
 from accounts.use_cases.check_invariants import check_invariants
-from accounts.use_cases.manage_keys import LocalKeys
+from accounts.use_cases.manage_keys import LocalKeys, Wanted
 from accounts.use_cases.post_operations import Ledger
 from common.auth import CachedVerifier
 from common.bus import Bus
 from common.db import Database
 from common.gaps import outbox_routes
 from common.internal import InternalClient
+from common.migrate import migrate_database
 from common.money import Currencies
 from common.outbox import Relay
 from common.runner import Work, prepare, serve
@@ -72,10 +78,21 @@ async def run(mode: str) -> None:
                 app.state.followed,
                 handling,
             )
-        await serve(app, settings.listen_address, settings.accounts_port, work)
+        await serve(app, settings.listen_address, settings.accounts_port, work, settings.drain_s)
 
 
 def command_database() -> Database:
     """Return the database for a command."""
     settings = load(AccountsCommandSettings)
     return Database(settings.accounts_database_url, "accounts-command", 2)
+
+
+def bootstrap_keys() -> list[Wanted]:
+    """Return the keys that `bootstrap` has to make known."""
+    return [Wanted(k.tenant, k.scopes, k.key) for k in load(AccountsBootstrapSettings).bootstrap_keys]
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    settings = load(AccountsMigrationSettings)
+    migrate_database(MIGRATIONS, settings.accounts_database_url, settings.database_owner_url)

@@ -17,7 +17,7 @@ from chat.api.http import add_health, add_invariants
 from chat.api.limits import Limits
 from chat.consumers.deals import consumers, followed, handlers
 from chat.domain.model import Admission
-from chat.settings import ChatCommandSettings, ChatSettings
+from chat.settings import ChatMigrationSettings, ChatSettings
 from chat.use_cases.admit import admit
 from chat.use_cases.check_invariants import check_invariants
 from common.broadcasts import Broadcasts
@@ -26,9 +26,9 @@ from common.clock import SystemClock
 from common.db import Database
 from common.ids import new_uuid
 from common.internal import InternalClient
-from common.migrate import upgrade
+from common.migrate import migrate_database
 from common.outbox import Relay
-from common.runner import DRAIN_S, prepare, run_until_signal
+from common.runner import prepare, run_until_signal
 from common.settings import load
 from common.upkeep import upkeep
 
@@ -75,7 +75,7 @@ async def run() -> None:
         work += upkeep(database, check, settings.invariants_interval_s, producers, handling)
 
         async def serving(stop: asyncio.Event) -> None:
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.drain_s)
             await runner.setup()
             try:
                 await web.TCPSite(runner, settings.listen_address, settings.chat_port).start()
@@ -109,4 +109,5 @@ def _options(settings: ChatSettings) -> Options:
 
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    upgrade(MIGRATIONS, load(ChatCommandSettings).chat_database_url)
+    settings = load(ChatMigrationSettings)
+    migrate_database(MIGRATIONS, settings.chat_database_url, settings.database_owner_url)

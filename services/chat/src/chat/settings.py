@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from common.settings import CommandSettings, Port, PostgresUrl, ServiceSettings
+from common.settings import MigrationSettings, Port, PostgresUrl, ServiceSettings
 
 
 class ChatSettings(ServiceSettings):
@@ -35,7 +35,7 @@ class ChatSettings(ServiceSettings):
     database_pool_size: int = Field(default=10, ge=2, le=100)
 
 
-class ChatCommandSettings(CommandSettings):
-    """What a migration needs: the database alone."""
+class ChatMigrationSettings(MigrationSettings):
+    """What `migrate` needs: the database, and its owner where that is another."""
 
     chat_database_url: PostgresUrl

@@ -12,6 +12,7 @@ from common.clock import SystemClock
 from common.db import Database
 from common.gaps import outbox_routes
 from common.internal import InternalClient, RemoteKeys
+from common.migrate import migrate_database
 from common.money import Currencies
 from common.outbox import Relay
 from common.runner import Work, prepare, serve
@@ -23,7 +24,7 @@ from deals.adapters.tokens import Ed25519Signer
 from deals.api import internal, public
 from deals.consumers.events import consumers, followed, handlers
 from deals.jobs.timers import timers
-from deals.settings import DealsCommandSettings, DealsSettings
+from deals.settings import DealsCommandSettings, DealsMigrationSettings, DealsSettings
 from deals.use_cases.check_invariants import check_invariants
 from deals.use_cases.settle_commands import Money
 
@@ -78,9 +79,15 @@ async def run(mode: str) -> None:
                 app.state.followed,
                 handling,
             )
-        await serve(app, settings.listen_address, settings.deals_port, work)
+        await serve(app, settings.listen_address, settings.deals_port, work, settings.drain_s)
 
 
 def command_database() -> Database:
     """Return the database for a command."""
     return Database(load(DealsCommandSettings).deals_database_url, "deals-command", 2)
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    settings = load(DealsMigrationSettings)
+    migrate_database(MIGRATIONS, settings.deals_database_url, settings.database_owner_url)

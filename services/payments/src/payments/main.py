@@ -19,6 +19,7 @@ from common.clock import SystemClock
 from common.db import Database
 from common.gaps import outbox_routes
 from common.internal import InternalClient, RemoteKeys
+from common.migrate import migrate_database
 from common.money import AmountError, Currencies, Currency
 from common.outbox import Relay
 from common.runner import Work, prepare, serve
@@ -41,7 +42,13 @@ from payments.domain.limits import Limits
 from payments.domain.model import GatewayInfo, StoredSeed, WalletRoot
 from payments.domain.ports import Gateway
 from payments.jobs.timers import timers
-from payments.settings import PaymentsCommandSettings, PaymentsSettings, SeedCommandSettings, SignerSettings
+from payments.settings import (
+    PaymentsCommandSettings,
+    PaymentsMigrationSettings,
+    PaymentsSettings,
+    SeedCommandSettings,
+    SignerSettings,
+)
 from payments.use_cases.check_invariants import check_invariants
 from payments.use_cases.context import Payments, Policy, WithdrawalLimits
 from payments.use_cases.manage_seed import NO_SEED, read_root, read_seed
@@ -215,7 +222,7 @@ async def run(mode: str) -> None:
                 handling,
             )
             work += timers(parts, settings.tron_scan_interval_s, settings.payments_check_interval_s)
-        await serve(app, settings.listen_address, settings.payments_port, work)
+        await serve(app, settings.listen_address, settings.payments_port, work, settings.drain_s)
 
 
 def build_signer_app(ready: dict[str, Check]) -> FastAPI:
@@ -290,9 +297,16 @@ async def run_signer() -> None:
         app = build_signer_app({"database": database.ping})
         app.state.callers = settings.service_callers
         app.state.signing = Signing(database, signer.signed, SystemClock(), limits)
-        await serve(app, settings.signer_address, settings.signer_port, [])
+        await serve(app, settings.signer_address, settings.signer_port, [], settings.drain_s)
     finally:
         await database.close()
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema; the migrations want the signer's role."""
+    settings = load(PaymentsMigrationSettings)
+    own, signer = settings.payments_database_url, {"signer": settings.signer_database_url}
+    migrate_database(MIGRATIONS, own, settings.database_owner_url, signer)
 
 
 def command_database() -> Database:

@@ -1,6 +1,7 @@
 """Create tenants and API keys, revoke keys, and tell whom a key stands for."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from accounts.db import keys, ledger
 from accounts.domain import events
@@ -25,15 +26,43 @@ async def create_key(database: Database, tenant_id: int, scopes: Sequence[str]) 
     Raises:
         InvalidInput: when the tenant does not exist or a scope is unknown.
     """
-    unknown = sorted(set(scopes) - set(SCOPES))
-    if unknown or not scopes:
-        raise InvalidInput(f"the scopes are {', '.join(SCOPES)}; not {', '.join(unknown)}")
+    _check_scopes(scopes)
     key = new_key()
     async with database.transaction() as connection:
         if not await keys.tenant_exists(connection, tenant_id):
             raise InvalidInput(f"there is no tenant {tenant_id}; create-tenant makes one")
         key_id = await keys.create_key(connection, tenant_id, hash_key(key), sorted(set(scopes)))
     return key_id, key
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A key that an operator made and keeps: `tenant` is the tenant's name."""
+
+    tenant: str
+    scopes: Sequence[str]
+    key: str
+
+
+async def bootstrap(database: Database, wanted: Sequence[Wanted]) -> int:
+    """Make each key's tenant and store the key, where they are missing; return how many keys were new.
+
+    Raises:
+        InvalidInput: when a scope is unknown.
+    """
+    async with database.transaction() as connection:
+        new = 0
+        for one in wanted:
+            _check_scopes(one.scopes)
+            tenant_id = await keys.create_tenant(connection, one.tenant)
+            new += await keys.store_key(connection, tenant_id, hash_key(one.key), sorted(set(one.scopes)))
+    return new
+
+
+def _check_scopes(scopes: Sequence[str]) -> None:
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise InvalidInput(f"the scopes are {', '.join(SCOPES)}; not {', '.join(unknown)}")
 
 
 async def revoke_key(database: Database, key_id: int) -> None:
