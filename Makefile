@@ -15,8 +15,8 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo images up down secrets test test-deep bench-ledger bench-payments bench-sandbox torture check fmt lock contracts \
-        clean
+.PHONY: help run demo images up down secrets test test-deep test-containers bench-ledger bench-payments \
+        bench-sandbox torture check fmt lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -53,6 +53,11 @@ test: $(VENV)/.installed ## run every test on embedded real servers
 
 test-deep: $(VENV)/.installed ## run every test at length
 	@$(BIN)/python tests/run_suites.py --deep
+
+# Tests stop what they start, so the reaper, an image more, is not needed.
+test-containers: $(VENV)/.installed ## run the tests on containers and on the images (SMOKE=1: the part that CI runs)
+	@deploy/images/build
+	@TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/python tests/run_suites.py --containers $(if $(SMOKE),--smoke)
 
 bench-ledger: $(VENV)/.installed ## measure the ledger and the API beside pgbench (QUICK=1: briefly)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick)

@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from garant_local.run import write_run_env
 from garant_local.secret_files import write_secret_files
@@ -26,7 +26,6 @@ from garant_local.supervisor import EXIT_BAD_SETTING, StartError
 DOCKER = "docker"
 READY_WITHIN_S = 300
 STOP_WITHIN_S = 120
-NOTHING: Mapping[str, str] = {}
 
 
 def up() -> int:
@@ -77,10 +76,10 @@ def compose_environment(settings: LocalSettings) -> dict[str, str]:
     }
 
 
-def compose(settings: LocalSettings, *arguments: str, within_s: float, more: Mapping[str, str] = NOTHING) -> int:
+def compose(settings: LocalSettings, *arguments: str, within_s: float) -> int:
     """Run `docker compose` with the sandbox's settings and return its exit code."""
     argv = [DOCKER, "compose", "--env-file", str(ROOT / "deploy" / "sandbox.env"), *arguments]
-    environment = {**os.environ, **compose_environment(settings), **more}
+    environment = {**os.environ, **compose_environment(settings)}
     return subprocess.run(argv, cwd=ROOT, env=environment, timeout=within_s, check=False).returncode
 
 
@@ -90,11 +89,21 @@ def _secrets(settings: LocalSettings) -> Path:
 
 def _up(settings: LocalSettings) -> None:
     started = time.monotonic()
-    secrets = write_secret_files(_secrets(settings), TENANTS)
+    secrets = prepare(settings)
     if compose(settings, "up", "--detach", "--wait", "--no-build", within_s=READY_WITHIN_S) != 0:
         raise StartError("docker compose could not bring everything up; `docker compose logs` has the reasons")
     ready_s = time.monotonic() - started
+    tell_clients(settings, secrets)
+    print(f"everything is healthy after {ready_s:.1f} s; {settings.run_env} says where it is", flush=True)
+
+
+def prepare(settings: LocalSettings) -> dict[str, Any]:
+    """Write the secrets of the sandbox, made the first time, and return them."""
+    return write_secret_files(_secrets(settings), TENANTS)
+
+
+def tell_clients(settings: LocalSettings, secrets: dict[str, Any]) -> None:
+    """Fund the wallets of a system that is up, and write its run.env."""
     stack = Stack.elsewhere(LocalSettings(settings.ports, _secrets(settings)), secrets)
     asyncio.run(stack.create_wallets())
     write_run_env(settings, stack.run_env())
-    print(f"everything is healthy after {ready_s:.1f} s; {settings.run_env} says where it is", flush=True)

@@ -21,8 +21,8 @@ from common.errors import Unavailable
 from common.events import Event
 from common.inbox import note
 from common.outbox import Message, NotStored, Relay
-from garant_local.nats import Nats
 from support.servers import Databases, nats_server
+from support.sources import Broker
 from support.waiting import eventually
 
 SUBJECT = "user.upserted"
@@ -41,7 +41,7 @@ async def database(migrated: Databases) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def bus(nats: Nats) -> AsyncIterator[Bus]:
+async def bus(nats: Broker) -> AsyncIterator[Bus]:
     found = await Bus.connect(nats.url, "test")
     await found.declare_stream("ACCOUNTS", ["user.*"])
     await found._stream.purge_stream("ACCOUNTS")
