@@ -71,7 +71,7 @@ async def tron_node(shared_tron_node: SandboxNode) -> SandboxNode:
 
 
 @pytest.fixture
-async def chat_house(house: House, nats: Nats) -> AsyncIterator[ChatHouse]:
+async def chat_house(house: House, nats: Broker) -> AsyncIterator[ChatHouse]:
     """Accounts, deals and chat over clean databases."""
     async with build_chat(house, nats.url) as built:
         yield built

@@ -46,6 +46,7 @@ ON_CONTAINERS = {
     ],
     "e2e": ["tests/e2e"],
     "containers": ["tests/containers"],
+    "rolling": ["tests/rolling"],
 }
 """The tests that use PostgreSQL, NATS or the whole system."""
 SMOKE = {"containers": ["tests/containers"]}

@@ -78,6 +78,23 @@ class System:
         found: dict[str, Any] = json.loads((folder / "secrets.json").read_text())
         return found
 
+    def payments_command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of payments with the settings that its process has."""
+        if self.project is None:
+            argv, environment = [sys.executable, "-m", "payments"], read_environment(self.process("payments"))
+        else:
+            (container, *_) = containers_of(self.project, "payments-worker")
+            argv, environment = [DOCKER, "exec", container, "python", "-m", "payments"], dict(os.environ)
+        return subprocess.run(
+            [*argv, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            cwd=ROOT,
+        )
+
     def logs(self) -> str:
         """Return what all processes have logged."""
         if self.project is None:

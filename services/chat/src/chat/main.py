@@ -34,6 +34,8 @@ from common.upkeep import upkeep
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 SUBJECTS = ("chat.*",)
+CLOSE_S = 2.0
+"""How long a request may still take once every client is gone."""
 
 
 async def run() -> None:
@@ -75,12 +77,12 @@ async def run() -> None:
         work += upkeep(database, check, settings.invariants_interval_s, producers, handling)
 
         async def serving(stop: asyncio.Event) -> None:
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.drain_s)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
             await runner.setup()
             try:
                 await web.TCPSite(runner, settings.listen_address, settings.chat_port).start()
                 await stop.wait()
-                await side.sockets.close(DRAIN_S)
+                await side.sockets.close(settings.drain_s)
             finally:
                 await runner.cleanup()
 

@@ -17,9 +17,9 @@ from chat.db import messages
 from chat.domain.model import Chat, Draft, Message, Role
 from chat.use_cases.store_messages import Writer
 from common.clock import SystemClock
-from garant_local.nats import Nats
 from support.chatting import ChatHouse, Refused, build_chat
 from support.house import House
+from support.sources import Broker
 
 
 def token(chat_id: str, user_id: int | None, role: str, *, key: bytes = b"\x11", age_s: int = 0) -> str:
@@ -93,7 +93,7 @@ async def test_without_a_token_that_opens_a_chat_it_is_an_authorization_error(
             await chat_house.listen(None, auth=auth)
 
 
-async def test_a_plain_chat_id_opens_nothing_where_it_is_turned_off(house: House, nats: Nats) -> None:
+async def test_a_plain_chat_id_opens_nothing_where_it_is_turned_off(house: House, nats: Broker) -> None:
     async with build_chat(house, nats.url, accept_plain=False) as chat_house:
         chat_id, alice, _, deal_id = await chat_house.chat()
         with pytest.raises(Refused, match="authorization error"):
