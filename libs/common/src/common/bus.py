@@ -9,7 +9,7 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, Header, PubAck, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
+from common import metrics
 from common.auth import CachedVerifier
 from common.crash import crash_point
 from common.db import FAILURES, away
@@ -292,6 +293,8 @@ class Bus:
                 messages = await asyncio.shield(fetching)
             except (TimeoutError, nats.errors.TimeoutError):
                 # Nothing came: that is also what a broker says that has lost the stream.
+                metrics.EVENT_LAG.labels(durable).set(0)
+                metrics.EVENTS_WAITING.labels(durable).set(0)
                 await self._stream.consumer_info(stream, durable)
                 continue
             except asyncio.CancelledError:
@@ -344,10 +347,14 @@ class _Reader:
                 readable.append((message, decode(message.data)))
             except Exception as error:  # no later try will read it better
                 await self._give_up_or_retry(message, error, hopeless=True)
-        if len(readable) > 1 and await self._handled_together(readable):
-            return
-        for message, event in readable:
-            await self._handle(message, event)
+        if len(readable) <= 1 or not await self._handled_together(readable):
+            for message, event in readable:
+                await self._handle(message, event)
+        if readable:
+            message, event = readable[-1]
+            lag_s = (datetime.now(UTC) - event.occurred_at).total_seconds()
+            metrics.EVENT_LAG.labels(self.durable).set(max(0.0, lag_s))
+            metrics.EVENTS_WAITING.labels(self.durable).set(message.metadata.num_pending)
 
     async def _handled_together(self, readable: Sequence[tuple[Msg, Received]]) -> bool:
         try:

@@ -19,8 +19,10 @@ from accounts.use_cases.post_operations import Ledger
 from common.auth import CachedVerifier
 from common.bus import Bus
 from common.db import Database
+from common.election import Elected
 from common.gaps import outbox_routes
 from common.internal import InternalClient
+from common.metrics import watch_pool
 from common.migrate import migrate_database
 from common.money import Currencies
 from common.outbox import Relay
@@ -50,6 +52,7 @@ async def run(mode: str) -> None:
     prepare("accounts", settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.accounts_database_url, "accounts", settings.database_pool_size)
+        watch_pool(lambda: database.in_use, settings.database_pool_size)
         stack.push_async_callback(database.close)
         bus = await Bus.connect(settings.nats_url, "accounts")
         stack.push_async_callback(bus.close)
@@ -71,13 +74,14 @@ async def run(mode: str) -> None:
         if mode != "api":
             handling = handlers(database, ledger)
             work += [relay.run, *consumers(bus, database, handling)]
-            work += upkeep(
+            jobs = upkeep(
                 database,
                 lambda: check_invariants(database, app.state.followed),
                 settings.invariants_interval_s,
                 app.state.followed,
                 handling,
             )
+            work.append(Elected(settings.accounts_database_url, "accounts-jobs", jobs).run)
         await serve(app, settings.listen_address, settings.accounts_port, work, settings.drain_s)
 
 

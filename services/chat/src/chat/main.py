@@ -24,8 +24,10 @@ from common.broadcasts import Broadcasts
 from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
+from common.election import Elected
 from common.ids import new_uuid
 from common.internal import InternalClient
+from common.metrics import watch_pool
 from common.migrate import migrate_database
 from common.outbox import Relay
 from common.runner import prepare, run_until_signal
@@ -44,6 +46,7 @@ async def run() -> None:
     prepare("chat", settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.chat_database_url, "chat", settings.database_pool_size)
+        watch_pool(lambda: database.in_use, settings.database_pool_size)
         stack.push_async_callback(database.close)
         bus = await Bus.connect(settings.nats_url, "chat")
         stack.push_async_callback(bus.close)
@@ -74,7 +77,8 @@ async def run() -> None:
         add_invariants(app, settings.service_callers, check)
         handling = handlers(database, NatsLive(bus))
         work = [bus.until_closed, relay.run, *side.work, *consumers(bus, database, handling)]
-        work += upkeep(database, check, settings.invariants_interval_s, producers, handling)
+        jobs = upkeep(database, check, settings.invariants_interval_s, producers, handling)
+        work.append(Elected(settings.chat_database_url, "chat-jobs", jobs).run)
 
         async def serving(stop: asyncio.Event) -> None:
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)

@@ -17,8 +17,10 @@ from common.auth import CachedVerifier
 from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
+from common.election import Elected
 from common.gaps import outbox_routes
 from common.internal import InternalClient, RemoteKeys
+from common.metrics import watch_pool
 from common.migrate import migrate_database
 from common.money import AmountError, Currencies, Currency
 from common.outbox import Relay
@@ -192,6 +194,7 @@ async def run(mode: str) -> None:
     prepare("payments", settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.payments_database_url, "payments", settings.database_pool_size)
+        watch_pool(lambda: database.in_use, settings.database_pool_size)
         stack.push_async_callback(database.close)
         root = await _root(database)
         bus = await Bus.connect(settings.nats_url, "payments")
@@ -214,14 +217,15 @@ async def run(mode: str) -> None:
         if mode != "api":
             handling = handlers(parts)
             work += [relay.run, *consumers(bus, parts, handling)]
-            work += upkeep(
+            jobs = upkeep(
                 database,
                 lambda: check_invariants(parts, app.state.followed),
                 settings.invariants_interval_s,
                 app.state.followed,
                 handling,
             )
-            work += timers(parts, settings.tron_scan_interval_s, settings.payments_check_interval_s)
+            jobs += timers(parts, settings.tron_scan_interval_s, settings.payments_check_interval_s)
+            work.append(Elected(settings.payments_database_url, "payments-jobs", jobs).run)
         await serve(app, settings.listen_address, settings.payments_port, work, settings.drain_s)
 
 
