@@ -15,8 +15,8 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-deep bench-ledger bench-payments bench-sandbox bench-chat torture check fmt lock contracts \
-        clean
+.PHONY: help run demo images up down secrets test test-deep test-containers bench-ledger bench-payments \
+        bench-sandbox bench-chat torture check fmt lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -33,14 +33,31 @@ $(VENV)/.installed: requirements.lock $(addsuffix /pyproject.toml,$(PACKAGES))
 run: $(VENV)/.installed ## start the whole system on this machine (Ctrl-C stops it)
 	@exec $(BIN)/python -m garant_local run
 
-demo: $(VENV)/.installed ## play the whole story against `make run`
+demo: $(VENV)/.installed ## play the whole story against `make run` or `make up`
 	@exec $(BIN)/python -m garant_local demo
+
+images: ## build the images and print their sizes
+	@deploy/images/build
+
+up: $(VENV)/.installed images ## start the whole system from images, with a chain of its own
+	@exec $(BIN)/python -m garant_local up
+
+down: $(VENV)/.installed ## stop what `make up` started (its data stays; docker volume rm removes it)
+	@exec $(BIN)/python -m garant_local down
+
+secrets: $(VENV)/.installed ## make the secrets of docker-compose.yml that are missing, in deploy/secrets
+	@exec $(BIN)/python -m garant_local secrets
 
 test: $(VENV)/.installed ## run every test on embedded real servers
 	@$(BIN)/python tests/run_suites.py
 
 test-deep: $(VENV)/.installed ## run every test at length
 	@$(BIN)/python tests/run_suites.py --deep
+
+# Tests stop what they start, so the reaper, an image more, is not needed.
+test-containers: $(VENV)/.installed ## run the tests on containers and on the images (SMOKE=1: the part that CI runs)
+	@deploy/images/build
+	@TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/python tests/run_suites.py --containers $(if $(SMOKE),--smoke)
 
 bench-ledger: $(VENV)/.installed ## measure the ledger and the API beside pgbench (QUICK=1: briefly)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick)
@@ -80,6 +97,7 @@ lock: ## resolve requirements.lock anew (UPGRADE=1 takes newer versions)
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 	  --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade) --output-file requirements.lock \
 	  requirements.in $(addsuffix /pyproject.toml,$(PACKAGES))
+	deploy/images/lock $(BIN)/uv
 
 clean: ## remove the environment, the data and every cache
 	@data="$${GARANT_DATA:-.garant}"; if [ -f "$$data/.garant-data" ]; then echo "rm -rf $$data"; rm -rf "$$data"; fi

@@ -5,27 +5,40 @@ from collections.abc import AsyncIterator, Iterator
 import hypothesis
 import pytest
 
-from garant_local.nats import Nats
 from support.chain import SandboxNode, sandbox_node
 from support.chatting import ChatHouse, build_chat
 from support.house import House, build_house
-from support.servers import Databases, databases, nats_server
+from support.servers import Databases
+from support.sources import Broker, nats_from, postgres_from
 
 hypothesis.settings.register_profile("shared", deadline=None)  # a machine that others use is slow at times
 hypothesis.settings.load_profile("shared")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that chooses containers."""
+    parser.addoption(
+        "--containers", action="store_true", help="PostgreSQL, NATS and the whole system in containers"
+    )
+
+
 @pytest.fixture(scope="session")
-def migrated() -> Iterator[Databases]:
+def containers(pytestconfig: pytest.Config) -> bool:
+    """Tell whether servers are to run in containers."""
+    return bool(pytestconfig.getoption("--containers"))
+
+
+@pytest.fixture(scope="session")
+def migrated(containers: bool) -> Iterator[Databases]:
     """A database per service, migrated once for the run."""
-    with databases() as found:
+    with postgres_from(containers=containers) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def nats() -> Iterator[Nats]:
+def nats(containers: bool) -> Iterator[Broker]:
     """A NATS server with JetStream for the run."""
-    with nats_server() as found:
+    with nats_from(containers=containers) as found:
         yield found
 
 
@@ -58,7 +71,7 @@ async def tron_node(shared_tron_node: SandboxNode) -> SandboxNode:
 
 
 @pytest.fixture
-async def chat_house(house: House, nats: Nats) -> AsyncIterator[ChatHouse]:
+async def chat_house(house: House, nats: Broker) -> AsyncIterator[ChatHouse]:
     """Accounts, deals and chat over clean databases."""
     async with build_chat(house, nats.url) as built:
         yield built

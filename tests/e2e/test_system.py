@@ -22,6 +22,9 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
+processes = pytest.mark.usefixtures("processes")
+"""Looks at, or ends, a process of `make run`."""
+
 
 async def user(system: System, name: str, key: str = "API_KEY") -> int:
     body = {"name": name, "external_id": secrets.randbelow(2**60) + 1}
@@ -178,6 +181,7 @@ async def test_a_request_id_follows_the_call_into_its_events(system: System) -> 
     assert found == "deal.denied"
 
 
+@processes
 async def test_a_deal_finishes_by_itself_when_accounts_was_stopped(system: System) -> None:
     created = await deal(system)
     await fund(system, created["customer_id"], "10")
@@ -205,6 +209,7 @@ async def test_a_deal_finishes_by_itself_when_accounts_was_stopped(system: Syste
     assert await balance() == "0.000000"
 
 
+@processes
 async def test_a_killed_service_is_started_again_and_goes_on(system: System) -> None:
     created = await deal(system)
     for service in ("deals", "accounts", "payments", "signer", "chat"):
@@ -247,6 +252,7 @@ async def test_a_revoked_key_is_refused_everywhere_within_seconds(system: System
     await eventually(codes, lambda found: found == [401, 401, 401], within_s=10)
 
 
+@processes
 async def test_the_signer_alone_is_told_of_the_seeds_key(system: System) -> None:
     told = {name: read_environment(system.process(name)) for name in ("payments", "signer")}
     for name in ("PAYMENTS_SEED_KEY_FILE", "SIGNER_DATABASE_URL"):
@@ -264,6 +270,7 @@ async def test_the_signer_alone_is_told_of_the_seeds_key(system: System) -> None
     assert system.environment["TRON_MAIN_WALLET"] in checked.stdout
 
 
+@processes
 async def test_a_restore_where_nothing_is_lost_changes_nothing(system: System) -> None:
     created = await deal(system)
     await fund(system, created["customer_id"], "3")
@@ -291,8 +298,8 @@ async def test_a_restore_where_nothing_is_lost_changes_nothing(system: System) -
 
 
 async def test_no_secret_is_in_a_log(system: System) -> None:
-    kept = orjson.loads((system.data / "secrets.json").read_bytes())
+    kept = system.secrets
     hidden = [v for k, v in kept.items() if isinstance(v, str)] + list(kept["keys"].values())
-    logs = "".join(p.read_text(errors="replace") for p in (system.data / "log").iterdir())
+    logs = system.logs()
     assert len(logs) > 1000
     assert [secret for secret in hidden if secret in logs] == []

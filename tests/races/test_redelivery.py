@@ -16,12 +16,12 @@ from nats.js.client import JetStreamContext
 from accounts.use_cases.credit_payments import credit_payments
 from common.bus import Bus, Handler, Received
 from deals.use_cases.fund_waiting_deals import request_funding
-from garant_local.nats import Nats
 from payments.use_cases.record_applied import record_applied
 from support.house import USDT, received
 from support.paying import Till
 from support.racing import PRICE
 from support.rounds import Round, play, sizes
+from support.sources import Broker
 from support.waiting import eventually
 
 TIMES = 5
@@ -147,7 +147,7 @@ async def tell_again(stream: JetStreamContext, envelope: dict[str, Any]) -> None
 
 @sizes(2)
 async def test_an_event_that_nats_tells_after_its_dedupe_window_has_its_effect_once(
-    till: Till, nats: Nats, rounds: int
+    till: Till, nats: Broker, rounds: int
 ) -> None:
     stage, counts = till.stage, Counter[tuple[str, UUID]]()
     bus = await Bus.connect(nats.url, "redelivery")

@@ -22,9 +22,9 @@ from nats.js.client import JetStreamContext
 from common import outbox
 from common.db import Database
 from common.events import Event
-from garant_local.nats import Nats
 from support.rounds import Round, play
 from support.servers import Databases, running
+from support.sources import Broker
 from support.waiting import eventually
 
 SCRIPT = Path(__file__).parents[1] / "support" / "relay_process.py"
@@ -44,7 +44,7 @@ class Office:
     databases: Databases
     database: Database
     stream: JetStreamContext
-    nats: Nats
+    nats: Broker
     folder: Path
 
     async def append(self, count: int) -> None:
@@ -90,7 +90,7 @@ class Office:
 
 
 @pytest.fixture
-async def office(migrated: Databases, nats: Nats, tmp_path: Path) -> AsyncIterator[Office]:
+async def office(migrated: Databases, nats: Broker, tmp_path: Path) -> AsyncIterator[Office]:
     """An empty outbox and an empty stream."""
     await migrated.clean()
     database = Database(migrated.url(SERVICE), "relay-race", 2)

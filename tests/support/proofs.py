@@ -18,7 +18,7 @@ from garant_local.secrets import SERVICES
 from garant_local.settings import ROOT
 from support.client import Client, GaveUp
 from support.stories import UNIT, Cast
-from support.system import System, read_environment
+from support.system import System
 
 TRANSFER = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 USDT_HEX = "a614f803b6fd780986a42c78ec9c7f77e6ded13c"
@@ -160,15 +160,7 @@ def _verify(system: System) -> list[str]:
 
 def _reconcile(system: System) -> list[str]:
     """Compare the chain with the books and the ledger, wallet by wallet and in all (invariant 4)."""
-    done = subprocess.run(
-        [sys.executable, "-m", "payments", "reconcile", "--all"],
-        env=read_environment(system.process("payments")),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=ROOT,
-    )
+    done = system.payments_command("reconcile", "--all")
     return [] if done.returncode == 0 else [f"payments reconcile: {done.stdout}{done.stderr}"]
 
 

@@ -13,10 +13,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import asyncpg
 
 from common.migrate import upgrade
+from common.provision import provision, provision_schema
 from garant_local.nats import Nats
 from garant_local.postgres import Postgres
 from garant_local.secrets import SERVICES
@@ -87,26 +89,35 @@ async def _answers(ready: Callable[[], Awaitable[bool]]) -> bool:
     return False
 
 
+class Server(Protocol):
+    """A PostgreSQL server, wherever it runs."""
+
+    def url(self, database: str, role: str = ..., password: str | None = ...) -> str:
+        """Return the URL of a database for a role; the owner's by default."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Databases:
     """A database per service, migrated; `url` is the service's role, `owner_url` may do anything."""
 
-    postgres: Postgres
+    postgres: Server
     password: str
+    prefix: str = "garant_"
 
     def url(self, service: str) -> str:
         """Return the URL by which the service itself connects."""
-        name = f"garant_{service}"
+        name = self.prefix + service
         return self.postgres.url(name, name, self.password)
 
     @property
     def signer_url(self) -> str:
         """The URL by which the signer connects to its schema of payments' database."""
-        return self.postgres.url("garant_payments", "garant_signer", self.password)
+        return self.postgres.url(f"{self.prefix}payments", f"{self.prefix}signer", self.password)
 
     def owner_url(self, service: str) -> str:
         """Return the URL of the owner."""
-        return self.postgres.url(f"garant_{service}")
+        return self.postgres.url(self.prefix + service)
 
     async def clean(self) -> None:
         """Empty every table of every service."""
@@ -147,19 +158,19 @@ def databases() -> Iterator[Databases]:
             yield provisioned(postgres)
 
 
-def provisioned(postgres: Postgres) -> Databases:
+def provisioned(postgres: Server, prefix: str = "garant_") -> Databases:
     """Create and migrate the databases on a server that runs; not for a thread whose event loop runs."""
-    password = secrets.token_hex(12)
-    asyncio.run(_provision(postgres, password))
-    found = Databases(postgres, password)
+    found = Databases(postgres, secrets.token_hex(12), prefix)
+    asyncio.run(_provision(postgres, found))
     for service in SERVICES:
         upgrade(ROOT / "services" / service / "migrations", found.owner_url(service))
     return found
 
 
-async def _provision(postgres: Postgres, password: str) -> None:
-    await postgres.provision({f"garant_{s}": password for s in SERVICES})
-    await postgres.provision_schema("garant_payments", "signer", "garant_signer", password)
+async def _provision(postgres: Server, found: Databases) -> None:
+    for service in SERVICES:
+        await provision(postgres.url("postgres"), found.url(service))
+    await provision_schema(postgres.url("postgres"), found.signer_url, "signer")
 
 
 @contextlib.contextmanager

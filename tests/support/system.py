@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from garant_local.compose import DOCKER
 from garant_local.demo import read_run_env
 from garant_local.settings import PORTS, ROOT
 from support.servers import free_port, temporary_folder
@@ -34,11 +35,12 @@ COMMANDS = {
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running system."""
+    """A running system: `pid` is the supervisor of `make run`, `project` the one of docker compose."""
 
     environment: dict[str, str]
     data: Path
-    pid: int
+    pid: int | None
+    project: str | None = None
 
     def client(self, key: str | None = "API_KEY") -> httpx.AsyncClient:
         """Return a client of the gateway with one of the keys of run.env."""
@@ -72,8 +74,49 @@ class System:
     @property
     def secrets(self) -> dict[str, Any]:
         """The secrets of the data folder."""
-        found: dict[str, Any] = json.loads((self.data / "secrets.json").read_text())
+        folder = self.data / "compose" if self.project else self.data
+        found: dict[str, Any] = json.loads((folder / "secrets.json").read_text())
         return found
+
+    def payments_command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of payments with the settings that its process has."""
+        if self.project is None:
+            argv, environment = [sys.executable, "-m", "payments"], read_environment(self.process("payments"))
+        else:
+            (container, *_) = containers_of(self.project, "payments-worker")
+            argv, environment = [DOCKER, "exec", container, "python", "-m", "payments"], dict(os.environ)
+        return subprocess.run(
+            [*argv, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            cwd=ROOT,
+        )
+
+    def logs(self) -> str:
+        """Return what all processes have logged."""
+        if self.project is None:
+            return "".join(p.read_text(errors="replace") for p in (self.data / "log").iterdir())
+        return "".join(docker("logs", one) for one in containers_of(self.project))
+
+
+def docker(*arguments: str) -> str:
+    """Run a command of the container engine and return its words."""
+    done = subprocess.run(
+        [DOCKER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}"
+    return done.stdout
+
+
+def containers_of(project: str, service: str | None = None) -> list[str]:
+    """Return the ids of a project's containers, those that have ended too; of one service where it is named."""
+    filters = [f"label=com.docker.compose.project={project}"]
+    if service is not None:
+        filters.append(f"label=com.docker.compose.service={service}")
+    return docker("ps", "--all", "--quiet", *(part for one in filters for part in ("--filter", one))).split()
 
 
 def environment_for(data: Path) -> dict[str, str]:

@@ -9,7 +9,6 @@ import pwd
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,55 +109,6 @@ class Postgres:
             return False
         await connection.close()
         return True
-
-    async def provision(self, roles: Mapping[str, str]) -> None:
-        """Create, for each service, a role with this password and a database that it does not own.
-
-        Tables belong to the superuser, who migrates; the role may read and write rows, and migrations
-        take back what it must not do (the ledger is append-only).
-        """
-        server = await asyncpg.connect(self.url("postgres"), timeout=5)
-        try:
-            for name, password in roles.items():
-                known = await server.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name)
-                verb = "ALTER" if known else "CREATE"
-                quoted = await server.fetchval("SELECT quote_literal($1::text)", password)
-                await server.execute(f'{verb} ROLE "{name}" LOGIN PASSWORD {quoted}')
-                if not await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
-                    await server.execute(f'CREATE DATABASE "{name}"')
-                    await server.execute(f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC')
-                    await server.execute(f'GRANT CONNECT ON DATABASE "{name}" TO "{name}"')
-        finally:
-            await server.close()
-        for name in roles:
-            await self.grant(name, name)
-
-    async def provision_schema(self, database: str, schema: str, role: str, password: str) -> None:
-        """Create a role that may read and write the rows of one schema of a database, and remove none."""
-        connection = await asyncpg.connect(self.url(database), timeout=5)
-        try:
-            known = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
-            quoted = await connection.fetchval("SELECT quote_literal($1::text)", password)
-            await connection.execute(
-                f'{"ALTER" if known else "CREATE"} ROLE "{role}" LOGIN PASSWORD {quoted};'
-                f'GRANT CONNECT ON DATABASE "{database}" TO "{role}";'
-                f'CREATE SCHEMA IF NOT EXISTS "{schema}"; GRANT USAGE ON SCHEMA "{schema}" TO "{role}";'
-                f'ALTER DEFAULT PRIVILEGES IN SCHEMA "{schema}" GRANT SELECT, INSERT, UPDATE ON TABLES TO "{role}"'
-            )
-        finally:
-            await connection.close()
-
-    async def grant(self, database: str, role: str) -> None:
-        """Let `role` read and write the rows of tables that are still to be made in `database`."""
-        connection = await asyncpg.connect(self.url(database), timeout=5)
-        try:
-            await connection.execute(
-                "ALTER DEFAULT PRIVILEGES IN SCHEMA public"
-                f' GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{role}";'
-                f'ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO "{role}"'
-            )
-        finally:
-            await connection.close()
 
 
 def _unprivileged_user() -> str | None:

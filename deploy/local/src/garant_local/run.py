@@ -6,9 +6,17 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 
 from garant_local.secrets import write_private
-from garant_local.settings import SettingError, check_ports, lock_data, prepare_data, read_settings
+from garant_local.settings import (
+    LocalSettings,
+    SettingError,
+    check_ports,
+    lock_data,
+    prepare_data,
+    read_settings,
+)
 from garant_local.stack import Stack
 from garant_local.supervisor import EXIT_BAD_SETTING, Console, StartError, Supervisor
 
@@ -62,12 +70,16 @@ async def _run(stack: Stack) -> int:
     return 0
 
 
+def write_run_env(settings: LocalSettings, environment: Mapping[str, str]) -> None:
+    """Tell clients where everything is."""
+    write_private(settings.run_env, "".join(f"{name}={value}\n" for name, value in environment.items()))
+
+
 async def _start(stack: Stack, supervisor: Supervisor, console: Console) -> None:
     started = time.monotonic()
     await stack.start(supervisor, lambda text: console.line("garant", text))
     environment = stack.run_env()
-    text = "".join(f"{name}={value}\n" for name, value in environment.items())
-    write_private(stack.settings.run_env, text)
+    write_run_env(stack.settings, environment)
     for name in ("GATEWAY_URL", "API_KEY", "ARBITER_API_KEY", "TRON_NODE_URL"):
         if name in environment:
             console.line("garant", f"{name}={environment[name]}")

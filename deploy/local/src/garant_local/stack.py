@@ -8,29 +8,33 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.migrate import upgrade
+from common.provision import provision, provision_schema
 from garant_local.nats import Nats, binary
 from garant_local.postgres import Postgres
-from garant_local.secrets import SERVICES, load_secrets, store_secrets, write_private
+from garant_local.secrets import (
+    SERVICES,
+    bootstrap_keys,
+    load_secrets,
+    public_key,
+    service_callers,
+    signer_callers,
+    store_secrets,
+    write_private,
+)
 from garant_local.settings import ROOT, LocalSettings
 from garant_local.supervisor import Spec, StartError, Supervisor
 
 SERVERS_STOP_LAST = 1
 NOTHING: Mapping[str, str] = {}
 COMMAND_TIMEOUT_S = 60
-KEYS = {
-    "API_KEY": ("default",),
-    "ARBITER_API_KEY": ("default", "arbiter"),
-    "OTHER_API_KEY": ("default", "arbiter"),
-    "WITHDRAW_API_KEY": ("default", "withdraw"),
-    "APPROVE_API_KEY": ("default", "approve"),
-}
-"""The development keys and their scopes; the other one is of the second tenant."""
+DRAIN_S = "4"
+"""Less than the supervisor waits before it kills: a person at Ctrl-C waits, too."""
 FUEL_PER_HOUR_SUN = str(10**12)
 """All that the faucet gives the fuel wallet: here TRX costs nothing."""
 
@@ -56,13 +60,24 @@ class Stack:
             Nats(settings.data, settings.ports["nats"], secrets["nats"]),
         )
 
+    @classmethod
+    def elsewhere(cls, settings: LocalSettings, secrets: dict[str, Any]) -> "Stack":
+        """Return the stack that containers run, with these secrets, on the same ports."""
+        nowhere = Path(os.devnull)
+        return cls(
+            settings,
+            secrets,
+            Postgres(nowhere, settings.ports["postgres"], secrets["postgres"], None, nowhere),
+            Nats(nowhere, settings.ports["nats"], secrets["nats"]),
+        )
+
     async def start(self, supervisor: Supervisor, tell: Callable[[str], None]) -> None:
         """Start everything, telling each step; return when all of it is ready."""
         await asyncio.gather(*(supervisor.start(spec) for spec in self._servers()))
-        await self.postgres.provision({database(s): self.secrets[s] for s in SERVICES})
-        await self.postgres.provision_schema(
-            database("payments"), "signer", database("signer"), self.secrets["signer"]
-        )
+        owner = self.postgres.url("postgres")
+        for service in SERVICES:
+            await provision(owner, self._service_database(service))
+        await provision_schema(owner, self._signer_environment()["SIGNER_DATABASE_URL"], "signer")
         for service in SERVICES:
             tell(f"migrating the database of {service}")
             await asyncio.to_thread(
@@ -70,12 +85,11 @@ class Stack:
                 ROOT / "services" / service / "migrations",
                 self.postgres.url(database(service)),
             )
-        if self.secrets.get("keys", {}).keys() != KEYS.keys():
-            tell("creating two tenants and their API keys")
-            await self._create_keys()
+        tell("making the API keys of two tenants known")
+        await self._command("accounts", "bootstrap", more={"BOOTSTRAP_KEYS": bootstrap_keys(self.secrets)})
         if "wallets" not in self.secrets:
             tell("creating the wallets' seed and funding the fuel wallet")
-            await self._create_wallets()
+            await self.create_wallets()
         tell("starting the services and the gateway")
         await asyncio.gather(
             *(supervisor.start(self._service(s)) for s in SERVICES),
@@ -141,8 +155,8 @@ class Stack:
                 "XDG_DATA_HOME": home,
                 "XDG_CONFIG_HOME": home,
                 "GATEWAY_SITE": str(gateway / "site"),
-                "GATEWAY_PORT": str(self.settings.ports["gateway"]),
-                **{f"{s.upper()}_UPSTREAM": f"127.0.0.1:{self.settings.ports[s]}" for s in SERVICES},
+                "GATEWAY_ADDRESS": f"http://:{self.settings.ports['gateway']}",
+                **{f"{s.upper()}_UPSTREAM": f"127.0.0.1 {self.settings.ports[s]}" for s in SERVICES},
             },
         )
 
@@ -151,15 +165,15 @@ class Stack:
         return f"http://127.0.0.1:{self.settings.ports[process]}"
 
     def _environment(self, name: str) -> dict[str, str]:
-        callers = {s: self.secrets[s] for s in (*SERVICES, "operator")}
         return {
             "PYTHONUNBUFFERED": "1",
+            "DRAIN_S": DRAIN_S,
             "NATS_URL": self.nats.url,
             "SERVICE_CREDENTIAL": self.secrets[name],
-            "SERVICE_CALLERS": json.dumps(callers),
-            f"{name.upper()}_DATABASE_URL": self.postgres.url(database(name), database(name), self.secrets[name]),
+            "SERVICE_CALLERS": service_callers(self.secrets),
+            f"{name.upper()}_DATABASE_URL": self._service_database(name),
             "CHAT_TOKEN_PRIVATE_KEY": self.secrets["chat_token_private_key"],
-            "CHAT_TOKEN_PUBLIC_KEY": _public_key(self.secrets["chat_token_private_key"]),
+            "CHAT_TOKEN_PUBLIC_KEY": public_key(self.secrets["chat_token_private_key"]),
             "CHAT_ACCEPT_PLAIN_CHAT_ID": os.environ.get("CHAT_ACCEPT_PLAIN_CHAT_ID", "true"),
             "TRON_NODE_URL": self.base_url("tron"),
             **(self._signer_access() if name == "payments" else {}),
@@ -170,6 +184,9 @@ class Stack:
             **{f"{s.upper()}_URL": self.base_url(s) for s in SERVICES},
         }
 
+    def _service_database(self, name: str) -> str:
+        return self.postgres.url(database(name), database(name), self.secrets[name])
+
     def _signer_access(self) -> dict[str, str]:
         """Return what payments alone is told: how to reach the signer."""
         return {"SIGNER_URL": self.base_url("signer"), "SIGNER_CREDENTIAL": self.secrets["signer_credential"]}
@@ -179,30 +196,21 @@ class Stack:
         own = self.postgres.url(database("payments"), database("signer"), self.secrets["signer"])
         return {
             "PYTHONUNBUFFERED": "1",
-            "SERVICE_CALLERS": json.dumps({"payments": self.secrets["signer_credential"]}),
+            "DRAIN_S": DRAIN_S,
+            "SERVICE_CALLERS": signer_callers(self.secrets),
             "SIGNER_DATABASE_URL": own,
             "SIGNER_PORT": str(self.settings.ports["signer"]),
             "PAYMENTS_SEED_KEY_FILE": str(self.settings.data / "seed.key"),
             "SIGNER_FUEL_PER_HOUR_SUN": os.environ.get("SIGNER_FUEL_PER_HOUR_SUN", FUEL_PER_HOUR_SUN),
         }
 
-    async def _create_keys(self) -> None:
-        """Create two tenants and their keys; a key can't be shown twice, so it is kept."""
-        first = (await self._command("accounts", "create-tenant", "--name", "development")).strip()
-        other = (await self._command("accounts", "create-tenant", "--name", "other")).strip()
-        keys = self.secrets.get("keys", {})
-        for variable in KEYS.keys() - keys.keys():
-            flags = [part for scope in KEYS[variable] for part in ("--scope", scope)]
-            tenant = other if variable == "OTHER_API_KEY" else first
-            printed = await self._command("accounts", "create-key", "--tenant", tenant, *flags)
-            keys[variable] = json.loads(printed)["key"]
-        self.secrets["keys"] = keys
-        store_secrets(self.settings.data, self.secrets)
-
-    async def _create_wallets(self) -> None:
-        """Make the seed, and give the fuel wallet TRX and the main wallet a unit of USDT."""
+    async def create_wallets(self) -> None:
+        """Make the seed where there is none, and give its fuel wallet TRX and its main wallet USDT, once."""
         write_private(self.settings.data / "seed.key", self.secrets["seed_key"] + "\n")
         made = json.loads(await self._command("payments", "create-seed", more=self._signer_environment()))
+        wallets = {name: made[name] for name in ("main_wallet", "fuel_wallet")}
+        if self.secrets.get("wallets") == wallets:
+            return
         url = self.base_url("tron") + "/admin/faucet"
         async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
             for address, money in (
@@ -210,7 +218,7 @@ class Stack:
                 (made["main_wallet"], {"trx": "100000", "usdt": "1"}),
             ):
                 (await client.post(url, json={"address": address, **money})).raise_for_status()
-        self.secrets["wallets"] = {name: made[name] for name in ("main_wallet", "fuel_wallet")}
+        self.secrets["wallets"] = wallets
         store_secrets(self.settings.data, self.secrets)
 
     async def _command(self, service: str, *arguments: str, more: Mapping[str, str] = NOTHING) -> str:
@@ -249,11 +257,6 @@ class Stack:
                 for name in ("SIGNER_DATABASE_URL", "PAYMENTS_SEED_KEY_FILE")
             },
         }
-
-
-def _public_key(private_key_hex: str) -> str:
-    private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(private_key_hex))
-    return private.public_key().public_bytes_raw().hex()
 
 
 def database(service: str) -> str:

@@ -28,10 +28,10 @@ def lonely_gateway() -> Iterator[str]:
         gateway = ROOT / "deploy" / "gateway"
         environment = {
             **os.environ,
-            "GATEWAY_PORT": str(port),
+            "GATEWAY_ADDRESS": f"http://:{port}",
             "GATEWAY_SITE": str(gateway / "site"),
             "HOME": str(folder),
-            **{f"{s}_UPSTREAM": "127.0.0.1:1" for s in ("ACCOUNTS", "DEALS", "PAYMENTS", "CHAT")},
+            **{f"{s}_UPSTREAM": "127.0.0.1 1" for s in ("ACCOUNTS", "DEALS", "PAYMENTS", "CHAT")},
         }
         config = str(gateway / "Caddyfile")
         argv = [binary("caddy"), "run", "--config", config, "--adapter", "caddyfile"]

@@ -7,9 +7,9 @@ be read, and what a consumer gives up, becomes a dead letter. Events go out and 
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, Header, PubAck, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
+from common import metrics
 from common.auth import CachedVerifier
 from common.crash import crash_point
 from common.db import FAILURES, away
@@ -38,6 +39,9 @@ FETCH = 100
 """The most events that a handler is given at a time."""
 FETCH_TIMEOUT_S = 5.0
 ACK_WAIT_S = 30.0
+ON_ITS_WAY_S = 0.2
+FINISH_S = 5.0
+"""How long a consumer that is told to end may take for what it holds."""
 DEDUPE_WINDOW_S = 120.0
 PING_S = 5.0
 """A connection whose broker has not answered three of these is given up, and another is made."""
@@ -278,15 +282,28 @@ class Bus:
     async def _read(
         self, stream: str, durable: str, subscription: JetStreamContext.PullSubscription, reader: "_Reader"
     ) -> None:
-        """Read until the subscription fails, or the broker does not know the consumer any more."""
+        """Read until the subscription fails, or the broker does not know the consumer any more.
+
+        Once it is told to end, it takes what is on its way already, and finishes what it holds: events that are
+        left behind would come to another only after `ACK_WAIT_S`.
+        """
         while True:
+            fetching = asyncio.ensure_future(subscription.fetch(FETCH, timeout=FETCH_TIMEOUT_S))
             try:
-                messages = await subscription.fetch(FETCH, timeout=FETCH_TIMEOUT_S)
+                messages = await asyncio.shield(fetching)
             except (TimeoutError, nats.errors.TimeoutError):
                 # Nothing came: that is also what a broker says that has lost the stream.
+                metrics.EVENT_LAG.labels(durable).set(0)
+                metrics.EVENTS_WAITING.labels(durable).set(0)
                 await self._stream.consumer_info(stream, durable)
                 continue
-            await reader.read(messages)
+            except asyncio.CancelledError:
+                await asyncio.wait({fetching}, timeout=ON_ITS_WAY_S)
+                if fetching.done() and fetching.exception() is None:
+                    await _finish(reader.read(fetching.result()))
+                fetching.cancel()
+                raise
+            await _finish(reader.read(messages))
 
     async def forget_revoked_keys(self, verifier: CachedVerifier) -> None:
         """Drop a key from the cache as soon as the event says that it was revoked."""
@@ -330,10 +347,14 @@ class _Reader:
                 readable.append((message, decode(message.data)))
             except Exception as error:  # no later try will read it better
                 await self._give_up_or_retry(message, error, hopeless=True)
-        if len(readable) > 1 and await self._handled_together(readable):
-            return
-        for message, event in readable:
-            await self._handle(message, event)
+        if len(readable) <= 1 or not await self._handled_together(readable):
+            for message, event in readable:
+                await self._handle(message, event)
+        if readable:
+            message, event = readable[-1]
+            lag_s = (datetime.now(UTC) - event.occurred_at).total_seconds()
+            metrics.EVENT_LAG.labels(self.durable).set(max(0.0, lag_s))
+            metrics.EVENTS_WAITING.labels(self.durable).set(message.metadata.num_pending)
 
     async def _handled_together(self, readable: Sequence[tuple[Msg, Received]]) -> bool:
         try:
@@ -393,6 +414,17 @@ class _Reader:
             log.warning("dead_letter.not_stored", durable=self.durable, error=repr(failure))
             return False
         return True
+
+
+async def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work, for `FINISH_S` also once we are told to end."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=FINISH_S)
+        task.cancel()
+        raise
 
 
 def _pause_s(message: Msg) -> float:

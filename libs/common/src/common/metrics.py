@@ -1,6 +1,8 @@
 """Metrics for Prometheus: what every process tells at `/metrics`. Names begin with `garant_`."""
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from collections.abc import Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 REGISTRY = CollectorRegistry()
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -21,6 +23,33 @@ DEAD_LETTERS = Gauge(
 )
 OUTBOX_WAITING = Gauge("garant_outbox_waiting", "Events that wait to be published", registry=REGISTRY)
 OUTBOX_AGE = Gauge("garant_outbox_age_seconds", "Age of the oldest event that waits", registry=REGISTRY)
+REQUESTS = Counter(
+    "garant_http_requests", "Requests that were answered", ["method", "route", "status"], registry=REGISTRY
+)
+REQUEST_S = Histogram(
+    "garant_http_request_seconds",
+    "How long answers took",
+    ["route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+EVENT_LAG = Gauge(
+    "garant_event_lag_seconds",
+    "How long ago the fact was that a consumer handled last; 0 where nothing waits",
+    ["consumer"],
+    registry=REGISTRY,
+)
+EVENTS_WAITING = Gauge(
+    "garant_events_waiting", "Events that a consumer still has to be given", ["consumer"], registry=REGISTRY
+)
+POOL_USED = Gauge("garant_database_connections_used", "Connections that are at work", registry=REGISTRY)
+POOL_SIZE = Gauge("garant_database_connections_most", "The most connections at a time", registry=REGISTRY)
+
+
+def watch_pool(used: Callable[[], int], most: int) -> None:
+    """Tell how much of the process's database pool is used whenever the metrics are read."""
+    POOL_USED.set_function(used)
+    POOL_SIZE.set(most)
 
 
 def render() -> bytes:

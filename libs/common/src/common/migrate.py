@@ -1,6 +1,7 @@
 """Migrations: one alembic history per service, applied by one process at a time."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -9,6 +10,9 @@ from alembic.config import Config
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from common.provision import as_owner, provision, provision_schema
+
+NOTHING: Mapping[str, str | None] = {}
 _LOCK = 7_205_759_403_792_794
 
 
@@ -19,6 +23,26 @@ def upgrade(migrations: Path, url: str) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["url"] = url
     command.upgrade(config, "head")
+
+
+def migrate_database(
+    migrations: Path, service_url: str, owner_url: str | None, schemas: Mapping[str, str | None] = NOTHING
+) -> None:
+    """Bring a service's database to the newest revision.
+
+    Args:
+        migrations: the folder of its revisions.
+        service_url: the URL by which the service connects.
+        owner_url: who makes its role and its database where they are missing, and owns the tables; None where
+            `service_url` is the owner's itself.
+        schemas: schemas with a role of their own, each with the URL by which that role connects.
+    """
+    if owner_url is not None:
+        asyncio.run(provision(owner_url, service_url))
+        for schema, role_url in schemas.items():
+            if role_url is not None:
+                asyncio.run(provision_schema(owner_url, role_url, schema))
+    upgrade(migrations, service_url if owner_url is None else as_owner(owner_url, service_url))
 
 
 def run() -> None:

@@ -15,7 +15,6 @@ from common.settings import ProcessSettings
 
 log = get_logger()
 
-DRAIN_S = 5
 GARBAGE_AFTER = (20_000, 10, 10)
 """Objects, then collections of the younger generation, until the next one: batches make many at a time."""
 
@@ -38,7 +37,7 @@ def prepare(service: str, settings: ProcessSettings) -> None:
     crash.arm(service, settings.crash_point_file)
 
 
-async def serve(app: ASGIApp, host: str, port: int, background: Sequence[Work]) -> None:
+async def serve(app: ASGIApp, host: str, port: int, background: Sequence[Work], drain_s: int) -> None:
     """Serve an ASGI application and run `background` until a signal (see `run_until_signal`)."""
     config = uvicorn.Config(
         app,
@@ -48,7 +47,7 @@ async def serve(app: ASGIApp, host: str, port: int, background: Sequence[Work]) 
         log_config=None,
         access_log=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=DRAIN_S,
+        timeout_graceful_shutdown=drain_s,
         limit_concurrency=2000,
         server_header=False,
     )

@@ -1,6 +1,11 @@
-"""Settings come from the environment; a broken one is one clear line that names the variable."""
+"""Settings come from the environment, and secrets from files where `SECRETS_DIR` names their folder.
+
+A file there has a setting's name in small letters, as Docker's and Kubernetes' secrets do; the environment wins.
+A broken setting is one clear line that names the variable.
+"""
 
 import ipaddress
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -49,7 +54,15 @@ CurrencyList = Annotated[str, AfterValidator(_currencies)]
 class CommandSettings(BaseSettings):
     """What a command is told: each service adds its database."""
 
-    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, env_ignore_empty=True)
+
+
+class MigrationSettings(CommandSettings):
+    """What `migrate` is told beside the service's database."""
+
+    database_owner_url: PostgresUrl | None = None
+    """Who may create roles and databases. With it `migrate` makes the role and the database that the service's own
+    URL names and migrates as the owner; without it the service's URL itself has to be the owner's."""
 
 
 class ProcessSettings(CommandSettings):
@@ -59,6 +72,8 @@ class ProcessSettings(CommandSettings):
     sentry_dsn: Annotated[str, AfterValidator(_dsn)] | None = None
     service_callers: dict[str, Secret]
     """JSON: the name and the secret of each service that may call our internal endpoints."""
+    drain_s: int = Field(default=10, ge=1, le=60)
+    """How long what is under way may take to finish once we are told to end; then it is cut off."""
     crash_point_file: Path | None = None
     """For tests alone: where they say at which point this process has to end (`common.crash`)."""
 
@@ -80,8 +95,12 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 
 def load(kind: type[Settings]) -> Settings:
     """Read the settings or end the process with exit code 2 and a line for each that is wrong."""
+    folder = os.environ.get("SECRETS_DIR")
+    if folder and not Path(folder).is_dir():
+        sys.stderr.write("error: the setting SECRETS_DIR is not valid: there is no such folder\n")
+        raise SystemExit(EXIT_BAD_SETTING)
     try:
-        return kind()
+        return kind(_secrets_dir=folder or None)
     except ValidationError as error:
         for item in error.errors():
             name = str(item["loc"][0] if item["loc"] else "settings").upper()

@@ -37,6 +37,7 @@ log = get_logger()
 
 MAX_BODY_BYTES = 64 * 1024
 DRAIN_BYTES = 10_000_000
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 PROBLEM_JSON = "application/problem+json"
 
 Check = Callable[[], Awaitable[None]]
@@ -173,13 +174,23 @@ class Edge:
             await response(scope, receive, send_with_id)
         else:
             await self._app(scope, _replay(body, receive), send_with_id)
-        if not scope["path"].endswith(("/healthz", "/readyz")):
+        took_s = time.perf_counter() - started
+        if not scope["path"].endswith(("/healthz", "/readyz", "/metrics")):
+            _count(scope, status, took_s)
             tell_request(
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
-                ms=round((time.perf_counter() - started) * 1000, 1),
+                ms=round(took_s * 1000, 1),
             )
+
+
+def _count(scope: Scope, status: int, took_s: float) -> None:
+    """Count a request by its route as it is declared: a path would make a metric of each id."""
+    route = getattr(scope.get("route"), "path", "none")
+    method = scope["method"] if scope["method"] in METHODS else "other"
+    metrics.REQUESTS.labels(method, route, str(status)).inc()
+    metrics.REQUEST_S.labels(route).observe(took_s)
 
 
 async def _read_body(receive: Receive) -> bytes | None:

@@ -22,8 +22,8 @@ from common.internal import InternalClient
 from common.outbox import Message, Relay
 from common.upkeep import Watch, purge
 from common.web import create_app
-from garant_local.nats import Nats
 from support.servers import Databases, nats_server
+from support.sources import Broker
 from support.waiting import eventually
 
 SUBJECT = "user.upserted"
@@ -61,7 +61,7 @@ async def followed(producer: Database) -> AsyncIterator[Followed]:
 
 
 @pytest.fixture
-async def bus(nats: Nats) -> AsyncIterator[Bus]:
+async def bus(nats: Broker) -> AsyncIterator[Bus]:
     found = await Bus.connect(nats.url, "test")
     await found.declare_stream("ACCOUNTS", ["user.*"])
     await found._stream.purge_stream("ACCOUNTS")

@@ -21,8 +21,8 @@ from common.errors import Unavailable
 from common.events import Event
 from common.inbox import note
 from common.outbox import Message, NotStored, Relay
-from garant_local.nats import Nats
 from support.servers import Databases, nats_server
+from support.sources import Broker
 from support.waiting import eventually
 
 SUBJECT = "user.upserted"
@@ -41,7 +41,7 @@ async def database(migrated: Databases) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def bus(nats: Nats) -> AsyncIterator[Bus]:
+async def bus(nats: Broker) -> AsyncIterator[Bus]:
     found = await Bus.connect(nats.url, "test")
     await found.declare_stream("ACCOUNTS", ["user.*"])
     await found._stream.purge_stream("ACCOUNTS")
@@ -358,3 +358,25 @@ async def test_the_relay_survives_a_killed_backend(database: Database, bus: Bus,
         assert killed == 1
         await append(database, 2)
         await eventually(stored, lambda count: count == 2)
+
+
+async def test_a_consumer_that_is_told_to_end_finishes_what_it_holds(bus: Bus) -> None:
+    begun, done = asyncio.Event(), list[str]()
+
+    async def handle(events: Sequence[Received]) -> None:
+        begun.set()
+        await asyncio.sleep(0.3)  # it is told to end meanwhile
+        done.extend(str(event.id) for event in events)
+
+    await bus.declare_stream("ACCOUNTS", ["user.*"])
+    working = asyncio.create_task(bus.consume("ACCOUNTS", "ending", [SUBJECT], handle))
+    told = event(1)
+    await bus.publish([Message(SUBJECT, orjson.dumps(told.envelope()), str(told.id))])
+    await asyncio.wait_for(begun.wait(), 10)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+    assert len(done) == 1
+    found = await bus._stream.consumer_info("ACCOUNTS", "ending")
+    assert (found.num_ack_pending, found.num_pending) == (0, 0)

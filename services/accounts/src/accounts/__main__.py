@@ -1,4 +1,4 @@
-"""python -m accounts {serve|api|worker|migrate|verify|dead-letters|create-tenant|close-tenant|create-key|…}"""
+"""python -m accounts {serve|api|worker|migrate|bootstrap|verify|create-tenant|close-tenant|create-key|…}"""
 
 import argparse
 import asyncio
@@ -7,12 +7,11 @@ import sys
 
 import uvloop
 
-from accounts.main import MIGRATIONS, command_database, run
+from accounts.main import bootstrap_keys, command_database, migrate, run
 from accounts.use_cases import manage_keys
 from accounts.use_cases.check_invariants import check_invariants
 from common import dead_letter_commands
 from common.errors import ServiceError
-from common.migrate import upgrade
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -24,6 +23,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         ("api", "serve HTTP alone"),
         ("worker", "work in the background alone"),
         ("migrate", "bring ACCOUNTS_DATABASE_URL to the newest schema"),
+        ("bootstrap", "make the tenants and keys of BOOTSTRAP_KEYS known; may be run again"),
         ("verify", "check the whole ledger; exit code 1 when it does not hold"),
     ):
         commands.add_parser(name, help=text)
@@ -71,6 +71,8 @@ async def command(options: argparse.Namespace) -> int:
         elif options.command == "close-tenant":
             closed = await manage_keys.close_tenant(database, options.tenant_id)
             print(_tell_closed(options.tenant_id, closed))
+        elif options.command == "bootstrap":
+            print(f"{await manage_keys.bootstrap(database, bootstrap_keys())} new keys")
         elif options.command == "verify":
             found = await check_invariants(database, progress=_show_progress)
             print(file=sys.stderr)
@@ -95,7 +97,7 @@ def main() -> None:
     if options.command in {"serve", "api", "worker"}:
         uvloop.run(run(options.command))
     elif options.command == "migrate":
-        upgrade(MIGRATIONS, command_database().url)
+        migrate()
     else:
         sys.exit(asyncio.run(command(options)))
 

@@ -7,15 +7,23 @@ from fastapi import FastAPI
 
 from accounts.api import internal, public
 from accounts.consumers.events import consumers, followed, handlers
-from accounts.settings import AccountsCommandSettings, AccountsSettings
+from accounts.settings import (
+    AccountsBootstrapSettings,
+    AccountsCommandSettings,
+    AccountsMigrationSettings,
+    AccountsSettings,
+)
 from accounts.use_cases.check_invariants import check_invariants
-from accounts.use_cases.manage_keys import LocalKeys
+from accounts.use_cases.manage_keys import LocalKeys, Wanted
 from accounts.use_cases.post_operations import Ledger
 from common.auth import CachedVerifier
 from common.bus import Bus
 from common.db import Database
+from common.election import Elected
 from common.gaps import outbox_routes
 from common.internal import InternalClient
+from common.metrics import watch_pool
+from common.migrate import migrate_database
 from common.money import Currencies
 from common.outbox import Relay
 from common.runner import Work, prepare, serve
@@ -44,6 +52,7 @@ async def run(mode: str) -> None:
     prepare("accounts", settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.accounts_database_url, "accounts", settings.database_pool_size)
+        watch_pool(lambda: database.in_use, settings.database_pool_size)
         stack.push_async_callback(database.close)
         bus = await Bus.connect(settings.nats_url, "accounts")
         stack.push_async_callback(bus.close)
@@ -65,17 +74,29 @@ async def run(mode: str) -> None:
         if mode != "api":
             handling = handlers(database, ledger)
             work += [relay.run, *consumers(bus, database, handling)]
-            work += upkeep(
+            jobs = upkeep(
                 database,
                 lambda: check_invariants(database, app.state.followed),
                 settings.invariants_interval_s,
                 app.state.followed,
                 handling,
             )
-        await serve(app, settings.listen_address, settings.accounts_port, work)
+            work.append(Elected(settings.accounts_database_url, "accounts-jobs", jobs).run)
+        await serve(app, settings.listen_address, settings.accounts_port, work, settings.drain_s)
 
 
 def command_database() -> Database:
     """Return the database for a command."""
     settings = load(AccountsCommandSettings)
     return Database(settings.accounts_database_url, "accounts-command", 2)
+
+
+def bootstrap_keys() -> list[Wanted]:
+    """Return the keys that `bootstrap` has to make known."""
+    return [Wanted(k.tenant, k.scopes, k.key) for k in load(AccountsBootstrapSettings).bootstrap_keys]
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    settings = load(AccountsMigrationSettings)
+    migrate_database(MIGRATIONS, settings.accounts_database_url, settings.database_owner_url)

@@ -6,9 +6,8 @@ import sys
 
 import uvloop
 
-from chat.main import MIGRATIONS, command_database, run
+from chat.main import command_database, migrate, run
 from common import dead_letter_commands
-from common.migrate import upgrade
 
 MODES = {
     "serve": "serve Socket.IO and HTTP, and work in the background",
@@ -36,7 +35,7 @@ def main() -> None:
     dead_letter_commands.add_commands(commands)
     options = parser.parse_args(sys.argv[1:])
     if options.command == "migrate":
-        upgrade(MIGRATIONS, command_database().url)
+        migrate()
     elif options.command in dead_letter_commands.NAMES:
         asyncio.run(command(options))
     else:

@@ -22,7 +22,7 @@ from chat.api.limits import Limits
 from chat.api.messages import add_messages
 from chat.api.sockets import Sockets
 from chat.consumers.deals import consumers, followed, handlers
-from chat.settings import ChatCommandSettings, ChatSettings
+from chat.settings import ChatCommandSettings, ChatMigrationSettings, ChatSettings
 from chat.use_cases.admit import Door
 from chat.use_cases.check_invariants import check_invariants
 from chat.use_cases.check_keys import Standings
@@ -33,17 +33,22 @@ from common.broadcasts import Broadcasts
 from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
+from common.election import Elected
 from common.gaps import Followed
 from common.ids import new_uuid
 from common.internal import InternalClient, RemoteKeys
+from common.metrics import watch_pool
+from common.migrate import migrate_database
 from common.outbox import Relay
-from common.runner import DRAIN_S, Work, every, prepare, run_until_signal
+from common.runner import Work, every, prepare, run_until_signal
 from common.settings import load
 from common.upkeep import upkeep
 from common.web import Check
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 SUBJECTS = ("chat.*",)
+CLOSE_S = 2.0
+"""How long a request may still take once every client is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,7 @@ async def run(mode: str) -> None:
 
 async def _connect(settings: ChatSettings, stack: AsyncExitStack) -> Parts:
     database = Database(settings.chat_database_url, "chat", settings.database_pool_size)
+    watch_pool(lambda: database.in_use, settings.database_pool_size)
     stack.push_async_callback(database.close)
     bus = await Bus.connect(settings.nats_url, "chat")
     stack.push_async_callback(bus.close)
@@ -109,11 +115,14 @@ def _background(parts: Parts) -> list[Work]:
             parts.relay.nudge()
 
     interval_s = parts.settings.invariants_interval_s
+    jobs = [
+        lambda: every(TELL_EVERY_S, "tell", tell),
+        *upkeep(parts.database, parts.check, interval_s, parts.producers, handling),
+    ]
     return [
         parts.relay.run,
-        lambda: every(TELL_EVERY_S, "tell", tell),
         *consumers(parts.bus, parts.database, handling),
-        *upkeep(parts.database, parts.check, interval_s, parts.producers, handling),
+        Elected(parts.settings.chat_database_url, "chat-jobs", jobs).run,
     ]
 
 
@@ -139,13 +148,13 @@ async def _serve(
     settings: ChatSettings, app: web.Application, sockets: Sockets | None, stop: asyncio.Event
 ) -> None:
     """Serve until the event is set, then let the sockets go before the server."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.listen_address, settings.chat_port).start()
         await stop.wait()
         if sockets is not None:
-            await sockets.close(DRAIN_S)
+            await sockets.close(settings.drain_s)
     finally:
         await runner.cleanup()
 
@@ -174,3 +183,9 @@ def _options(settings: ChatSettings) -> Options:
 def command_database() -> Database:
     """Return the database for a command."""
     return Database(load(ChatCommandSettings).chat_database_url, "chat-command", 2)
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    settings = load(ChatMigrationSettings)
+    migrate_database(MIGRATIONS, settings.chat_database_url, settings.database_owner_url)

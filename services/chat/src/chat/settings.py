@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from common.settings import CommandSettings, Port, PostgresUrl, ServiceSettings
+from common.settings import CommandSettings, MigrationSettings, Port, PostgresUrl, ServiceSettings
 
 
 class ChatSettings(ServiceSettings):
@@ -39,6 +39,12 @@ class ChatSettings(ServiceSettings):
 
 
 class ChatCommandSettings(CommandSettings):
-    """What a migration needs: the database alone."""
+    """What a command needs: the database alone."""
+
+    chat_database_url: PostgresUrl
+
+
+class ChatMigrationSettings(MigrationSettings):
+    """What `migrate` needs: the database, and its owner where that is another."""
 
     chat_database_url: PostgresUrl

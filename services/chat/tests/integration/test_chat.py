@@ -20,9 +20,9 @@ from chat.use_cases.note_transitions import note_transitions
 from chat.use_cases.store_messages import Writer
 from common.auth import hash_key
 from common.clock import SystemClock
-from garant_local.nats import Nats
 from support.chatting import PUBLIC_KEY, ChatHouse, Nobody, Refused, build_chat
 from support.house import House, received
+from support.sources import Broker
 
 
 def token(chat_id: str, user_id: int | None, role: str, *, key: bytes = b"\x11", age_s: int = 0) -> str:
@@ -96,7 +96,7 @@ async def test_without_a_token_that_opens_a_chat_it_is_an_authorization_error(
             await chat_house.listen(None, auth=auth)
 
 
-async def test_a_plain_chat_id_opens_nothing_where_it_is_turned_off(house: House, nats: Nats) -> None:
+async def test_a_plain_chat_id_opens_nothing_where_it_is_turned_off(house: House, nats: Broker) -> None:
     async with build_chat(house, nats.url, accept_plain=False) as chat_house:
         chat_id, alice, _, deal_id = await chat_house.chat()
         with pytest.raises(Refused, match="authorization error"):

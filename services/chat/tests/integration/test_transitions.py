@@ -21,18 +21,18 @@ from chat.use_cases.note_transitions import note_transitions
 from common.bus import Bus, Received
 from common.clock import SystemClock
 from deals.use_cases.pass_deadlines import pass_deadlines
-from garant_local.nats import Nats
 from support.chatting import ChatHouse
 from support.contracts import EVENTS
 from support.house import USDT, House, received
 from support.servers import nats_server
+from support.sources import Broker
 from support.waiting import eventually
 
 ABOUT = {"title": "Late", "description": "Never delivered"}
 
 
 @pytest.fixture
-async def live(nats: Nats) -> AsyncIterator[NatsLive]:
+async def live(nats: Broker) -> AsyncIterator[NatsLive]:
     bus = await Bus.connect(nats.url, "chat-test")
     yield NatsLive(bus)
     await bus.close()
@@ -172,7 +172,7 @@ async def test_a_gap_among_system_events_is_a_violation(chat_house: ChatHouse, l
     assert violation == {"chat_id": deal["chat_id"], "last_system_seq": 1, "events": 0, "top": 0}
 
 
-async def test_those_in_the_room_hear_of_it_over_nats(chat_house: ChatHouse, live: NatsLive, nats: Nats) -> None:
+async def test_those_in_the_room_hear_of_it_over_nats(chat_house: ChatHouse, live: NatsLive, nats: Broker) -> None:
     house = chat_house.house
     deal = await house.deal(await house.user(1), await house.user(2), 10)
     await house.act(deal["deal_id"], "deny")

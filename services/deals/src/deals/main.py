@@ -10,8 +10,11 @@ from common.auth import CachedVerifier
 from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
+from common.election import Elected
 from common.gaps import outbox_routes
 from common.internal import InternalClient, RemoteKeys
+from common.metrics import watch_pool
+from common.migrate import migrate_database
 from common.money import Currencies
 from common.outbox import Relay
 from common.runner import Work, prepare, serve
@@ -23,7 +26,7 @@ from deals.adapters.tokens import Ed25519Signer
 from deals.api import internal, public
 from deals.consumers.events import consumers, followed, handlers
 from deals.jobs.timers import timers
-from deals.settings import DealsCommandSettings, DealsSettings
+from deals.settings import DealsCommandSettings, DealsMigrationSettings, DealsSettings
 from deals.use_cases.check_invariants import check_invariants
 from deals.use_cases.settle_commands import Money
 
@@ -48,6 +51,7 @@ async def run(mode: str) -> None:
     prepare("deals", settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.deals_database_url, "deals", settings.database_pool_size)
+        watch_pool(lambda: database.in_use, settings.database_pool_size)
         stack.push_async_callback(database.close)
         bus = await Bus.connect(settings.nats_url, "deals")
         stack.push_async_callback(bus.close)
@@ -70,17 +74,25 @@ async def run(mode: str) -> None:
         work: list[Work] = [bus.until_closed]
         if mode != "api":
             handling = handlers(money)
-            work += [relay.run, *consumers(bus, money, handling), *timers(money, funding_wanted)]
-            work += upkeep(
+            work += [relay.run, *consumers(bus, money, handling)]
+            jobs = upkeep(
                 database,
                 lambda: check_invariants(database, money.accounts, app.state.followed),
                 settings.invariants_interval_s,
                 app.state.followed,
                 handling,
             )
-        await serve(app, settings.listen_address, settings.deals_port, work)
+            jobs += timers(money, funding_wanted)
+            work.append(Elected(settings.deals_database_url, "deals-jobs", jobs).run)
+        await serve(app, settings.listen_address, settings.deals_port, work, settings.drain_s)
 
 
 def command_database() -> Database:
     """Return the database for a command."""
     return Database(load(DealsCommandSettings).deals_database_url, "deals-command", 2)
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    settings = load(DealsMigrationSettings)
+    migrate_database(MIGRATIONS, settings.deals_database_url, settings.database_owner_url)

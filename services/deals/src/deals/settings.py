@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from common.settings import CommandSettings, Port, PostgresUrl, ServiceSettings
+from common.settings import CommandSettings, MigrationSettings, Port, PostgresUrl, ServiceSettings
 
 
 class DealsSettings(ServiceSettings):
@@ -22,3 +22,7 @@ class DealsCommandSettings(CommandSettings):
     """What a migration needs: the database alone."""
 
     deals_database_url: PostgresUrl
+
+
+class DealsMigrationSettings(DealsCommandSettings, MigrationSettings):
+    """What `migrate` needs: the database, and its owner where that is another."""

@@ -11,10 +11,9 @@ import uvloop
 
 from common import dead_letter_commands
 from common.errors import ServiceError
-from common.migrate import upgrade
 from payments import commands as chain_commands
 from payments.adapters.keys import new_seed, read_key
-from payments.main import MIGRATIONS, command_database, command_parts, run, run_signer, seed_command
+from payments.main import command_database, command_parts, migrate, run, run_signer, seed_command
 from payments.use_cases import manage_seed
 from payments.use_cases.assign_wallet import assign_wallet
 from payments.use_cases.replay_quarantined import replay_quarantined
@@ -149,7 +148,7 @@ def main() -> None:
     """Run what the command line asks for."""
     options = parse(sys.argv[1:])
     if options.command == "migrate":
-        upgrade(MIGRATIONS, command_database().url)
+        migrate()
     elif options.command == "signer":
         uvloop.run(run_signer())
     elif options.command in SERVING:

@@ -18,8 +18,11 @@ from common.auth import CachedVerifier
 from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
+from common.election import Elected
 from common.gaps import outbox_routes
 from common.internal import InternalClient, RemoteKeys
+from common.metrics import watch_pool
+from common.migrate import migrate_database
 from common.money import AmountError, Currencies, Currency
 from common.outbox import Relay
 from common.runner import Work, prepare, serve
@@ -42,7 +45,13 @@ from payments.domain.limits import Limits
 from payments.domain.model import GatewayInfo, StoredSeed, WalletRoot
 from payments.domain.ports import Gateway
 from payments.jobs.timers import timers
-from payments.settings import PaymentsCommandSettings, PaymentsSettings, SeedCommandSettings, SignerSettings
+from payments.settings import (
+    PaymentsCommandSettings,
+    PaymentsMigrationSettings,
+    PaymentsSettings,
+    SeedCommandSettings,
+    SignerSettings,
+)
 from payments.use_cases.check_invariants import check_invariants
 from payments.use_cases.context import Payments, Policy, WithdrawalLimits
 from payments.use_cases.manage_seed import NO_SEED, read_root, read_seed
@@ -186,6 +195,7 @@ async def run(mode: str) -> None:
     prepare("payments", settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.payments_database_url, "payments", settings.database_pool_size)
+        watch_pool(lambda: database.in_use, settings.database_pool_size)
         stack.push_async_callback(database.close)
         root = await _root(database)
         bus = await Bus.connect(settings.nats_url, "payments")
@@ -208,15 +218,16 @@ async def run(mode: str) -> None:
         if mode != "api":
             handling = handlers(parts)
             work += [relay.run, *consumers(bus, parts, handling)]
-            work += upkeep(
+            jobs = upkeep(
                 database,
                 lambda: check_invariants(parts, app.state.followed),
                 settings.invariants_interval_s,
                 app.state.followed,
                 handling,
             )
-            work += timers(parts, settings.tron_scan_interval_s, settings.payments_check_interval_s)
-        await serve(app, settings.listen_address, settings.payments_port, work)
+            jobs += timers(parts, settings.tron_scan_interval_s, settings.payments_check_interval_s)
+            work.append(Elected(settings.payments_database_url, "payments-jobs", jobs).run)
+        await serve(app, settings.listen_address, settings.payments_port, work, settings.drain_s)
 
 
 def build_signer_app(ready: dict[str, Check]) -> FastAPI:
@@ -291,9 +302,16 @@ async def run_signer() -> None:
         app = build_signer_app({"database": database.ping})
         app.state.callers = settings.service_callers
         app.state.signing = Signing(database, signer.signed, SystemClock(), limits)
-        await serve(app, settings.signer_address, settings.signer_port, [])
+        await serve(app, settings.signer_address, settings.signer_port, [], settings.drain_s)
     finally:
         await database.close()
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema; the migrations want the signer's role."""
+    settings = load(PaymentsMigrationSettings)
+    own, signer = settings.payments_database_url, {"signer": settings.signer_database_url}
+    migrate_database(MIGRATIONS, own, settings.database_owner_url, signer)
 
 
 def command_database() -> Database:

@@ -15,6 +15,7 @@ from common.settings import (
     Address,
     CommandSettings,
     CurrencyList,
+    MigrationSettings,
     Port,
     PostgresUrl,
     ProcessSettings,
@@ -159,3 +160,10 @@ class SeedCommandSettings(CommandSettings):
 
     signer_database_url: PostgresUrl
     payments_seed_key_file: Path
+
+
+class PaymentsMigrationSettings(PaymentsCommandSettings, MigrationSettings):
+    """What `migrate` needs: the database, and its owner where that is another."""
+
+    signer_database_url: PostgresUrl | None = None
+    """The signer's role is made as well, where the owner is told."""

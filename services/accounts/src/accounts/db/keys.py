@@ -42,6 +42,12 @@ _CREATE_KEY = sa.text(
     RETURNING id
     """
 )
+_STORE_KEY = sa.text(
+    """
+    INSERT INTO api_key (tenant_id, key_hash, scopes) VALUES (:tenant_id, :key_hash, :scopes)
+    ON CONFLICT (key_hash) DO NOTHING
+    """
+)
 _FIND = sa.text("SELECT tenant_id, id, scopes FROM api_key WHERE key_hash = :key_hash AND revoked_at IS NULL")
 _REVOKE = sa.text(
     """
@@ -71,6 +77,12 @@ async def create_key(connection: Connection, tenant_id: int, key_hash: str, scop
     """Store a key's hash and return the key's id."""
     values = {"tenant_id": tenant_id, "key_hash": key_hash, "scopes": scopes}
     return int(await connection.value(_CREATE_KEY, values))
+
+
+async def store_key(connection: Connection, tenant_id: int, key_hash: str, scopes: list[str]) -> bool:
+    """Store a key's hash unless it is known, revoked or not; tell whether it was new."""
+    values = {"tenant_id": tenant_id, "key_hash": key_hash, "scopes": scopes}
+    return await connection.count(_STORE_KEY, values) == 1
 
 
 async def find_key(connection: Connection, key_hash: str) -> Principal | None:

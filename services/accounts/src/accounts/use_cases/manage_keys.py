@@ -9,7 +9,7 @@ from accounts.domain.errors import KeyUnknown, TenantUnknown
 from accounts.domain.ledger import HOUSE_TENANT
 from common import outbox
 from common.auth import Principal, hash_key, new_key
-from common.db import Database
+from common.db import Connection, Database
 from common.errors import InvalidInput
 
 SCOPES = ("default", "arbiter", "withdraw", "approve")
@@ -22,7 +22,11 @@ async def create_tenant(database: Database, name: str) -> int:
         InvalidInput: when the tenant with this name was closed.
     """
     async with database.transaction() as connection:
-        tenant_id, is_open = await keys.create_tenant(connection, name)
+        return await _tenant(connection, name)
+
+
+async def _tenant(connection: Connection, name: str) -> int:
+    tenant_id, is_open = await keys.create_tenant(connection, name)
     if not is_open:
         raise InvalidInput(f"the tenant {name} ({tenant_id}) was closed; choose another name")
     return tenant_id
@@ -60,9 +64,7 @@ async def create_key(database: Database, tenant_id: int, scopes: Sequence[str]) 
     Raises:
         InvalidInput: when the tenant does not exist or was closed, or a scope is unknown.
     """
-    unknown = sorted(set(scopes) - set(SCOPES))
-    if unknown or not scopes:
-        raise InvalidInput(f"the scopes are {', '.join(SCOPES)}; not {', '.join(unknown)}")
+    _check_scopes(scopes)
     key = new_key()
     async with database.transaction() as connection:
         is_open = await keys.tenant_is_open(connection, tenant_id)
@@ -72,6 +74,36 @@ async def create_key(database: Database, tenant_id: int, scopes: Sequence[str]) 
             raise InvalidInput(f"the tenant {tenant_id} was closed")
         key_id = await keys.create_key(connection, tenant_id, hash_key(key), sorted(set(scopes)))
     return key_id, key
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A key that an operator made and keeps: `tenant` is the tenant's name."""
+
+    tenant: str
+    scopes: Sequence[str]
+    key: str
+
+
+async def bootstrap(database: Database, wanted: Sequence[Wanted]) -> int:
+    """Make each key's tenant and store the key, where they are missing; return how many keys were new.
+
+    Raises:
+        InvalidInput: when a scope is unknown, or a tenant with its name was closed.
+    """
+    async with database.transaction() as connection:
+        new = 0
+        for one in wanted:
+            _check_scopes(one.scopes)
+            tenant_id = await _tenant(connection, one.tenant)
+            new += await keys.store_key(connection, tenant_id, hash_key(one.key), sorted(set(one.scopes)))
+    return new
+
+
+def _check_scopes(scopes: Sequence[str]) -> None:
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise InvalidInput(f"the scopes are {', '.join(SCOPES)}; not {', '.join(unknown)}")
 
 
 async def revoke_key(database: Database, key_id: int) -> None:

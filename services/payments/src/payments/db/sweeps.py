@@ -70,6 +70,14 @@ _OTHER_UNDER_WAY = sa.text(
 )
 _LOCK_WALLET = sa.text("SELECT id FROM wallet WHERE id = :wallet_id FOR NO KEY UPDATE")
 _UNSWEPT_OF = sa.text(f"SELECT ({_UNSWEPT})::text FROM wallet w WHERE w.id = :wallet_id")
+_ALL_UNSWEPT = sa.text(
+    """
+    SELECT currency, sum(amount)::text
+      FROM (SELECT currency, amount FROM transfer WHERE class = 'deposit' AND applied_at IS NOT NULL
+            UNION ALL SELECT currency, -amount FROM sweep WHERE step = 'swept') moved
+     GROUP BY currency
+    """
+)
 _CLAIM = sa.text(
     f"""
     UPDATE sweep s SET due_at = :now + CAST(:lease AS interval)
@@ -138,6 +146,11 @@ async def unswept(connection: Connection, wallet_id: int, currency: str) -> int:
     """Return what a wallet was credited with and has not sent on, solid."""
     values = {"wallet_id": wallet_id, "currency": currency}
     return int(await connection.value(_UNSWEPT_OF, values))
+
+
+async def all_unswept(connection: Connection) -> dict[str, int]:
+    """Return, by currency, what all wallets were credited with and have not sent on, solid."""
+    return {row[0]: int(row[1]) for row in await connection.execute(_ALL_UNSWEPT)}
 
 
 async def lock_wallet(connection: Connection, wallet_id: int, currency: str) -> int:

@@ -11,10 +11,12 @@ from payments.use_cases.advance_withdrawals import advance_withdrawals
 from payments.use_cases.check_payments import check_payments
 from payments.use_cases.context import Payments
 from payments.use_cases.scan_chain import MOST_BLOCKS, scan_chain
+from payments.use_cases.tell_unswept import tell_unswept
 
 log = get_logger()
 
 PAY_OUT_EVERY_S = 1.0
+TELL_EVERY_S = 60.0
 
 
 def timers(parts: Payments, scan_every_s: float, check_every_s: float) -> list[Callable[[], Awaitable[None]]]:
@@ -40,5 +42,6 @@ def timers(parts: Payments, scan_every_s: float, check_every_s: float) -> list[C
     return [
         *(scanner(gateway) for gateway in by_network.values()),
         lambda: every(check_every_s, "check_payments", check),
+        lambda: every(TELL_EVERY_S, "tell_unswept", lambda: tell_unswept(parts)),
         lambda: every(PAY_OUT_EVERY_S, "advance_withdrawals", pay_out),
     ]

@@ -1,0 +1,130 @@
+"""Two of each, live traffic, and everything replaced or restarted in turn: nothing is lost and nothing fails."""
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from garant_local.settings import PORTS, ROOT
+from support.client import Client, client_of
+from support.composed import SCALED, composed_system
+from support.conversation import Conversation
+from support.proofs import Chain, prove
+from support.stories import Cast
+from support.system import System, containers_of, docker
+from torture.traffic import Traffic
+
+REPLICATED = (
+    "accounts-api",
+    "accounts-worker",
+    "deals-api",
+    "deals-worker",
+    "payments-api",
+    "payments-worker",
+    "chat",
+)
+SERVERS = ("nats", "postgres")
+WORKERS = 3
+CONVERSATIONS = 3
+PATIENCE_S = 60.0
+REST_WITHIN_S = 180.0
+
+pytestmark = pytest.mark.timeout(1500)
+
+
+@pytest.fixture(scope="module")
+def scaled() -> Iterator[System]:
+    with composed_system(SCALED) as found:
+        yield found
+
+
+def roll(system: System, service: str) -> None:
+    """Replace each container of a service, as an operator does."""
+    ports = {variable: system.environment[variable] for variable, _ in PORTS.values()}
+    environment = {
+        **os.environ,
+        **ports,
+        "GATEWAY_PUBLISH": f"127.0.0.1:{ports['GATEWAY_PORT']}",
+        "GARANT_SECRETS": str(system.data / "compose"),
+        "COMPOSE_PROJECT_NAME": str(system.project),
+        "COMPOSE_FILE": ":".join(SCALED),
+        "COMPOSE_ENV_FILES": "deploy/sandbox.env",
+        "COMPOSE_PROFILES": "sandbox",
+    }
+    done = subprocess.run(
+        [ROOT / "deploy" / "roll", service],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def restart(system: System, service: str) -> None:
+    (container,) = containers_of(str(system.project), service)
+    docker("restart", "--time", "60", container)
+
+
+async def conversation(client: Client) -> Conversation:
+    cast = Cast(client)
+    await cast.enter(with_money=False)
+    deal_id = await cast.deal("created")
+    chat_id = (await cast.read(deal_id))["chat_id"]
+    return Conversation(client.system.environment["GATEWAY_URL"], chat_id, cast.customer)
+
+
+async def connections(system: System) -> list[float]:
+    """Return how many connections each replica of chat has now."""
+    found = []
+    for container in containers_of(str(system.project), "chat"):
+        address = docker(
+            "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container
+        )
+        async with httpx.AsyncClient(timeout=5) as http:
+            told = (await http.get(f"http://{address.strip()}:8004/metrics")).text
+        found += [float(s.split()[1]) for s in told.splitlines() if s.startswith("garant_chat_connections ")]
+    return found
+
+
+async def test_everything_is_replaced_under_live_traffic_and_nothing_is_lost(scaled: System) -> None:
+    async with client_of(scaled, PATIENCE_S) as client:
+        traffic, chain = Traffic(client, seed=7), Chain(client)
+        talks = [await conversation(client) for _ in range(CONVERSATIONS)]
+        working = [asyncio.create_task(traffic.work(worker)) for worker in range(WORKERS)]
+        talking = [asyncio.create_task(talk.run()) for talk in talks]
+        await asyncio.sleep(5)  # traffic before the first replacement
+        assert all(count > 0 for count in await connections(scaled)), "the chats span both replicas"
+        begun = time.monotonic()
+        before = {one for service in REPLICATED for one in containers_of(str(scaled.project), service)}
+        for service in REPLICATED:
+            await asyncio.to_thread(roll, scaled, service)
+        after = {one for service in REPLICATED for one in containers_of(str(scaled.project), service)}
+        for service in SERVERS:
+            await asyncio.to_thread(restart, scaled, service)
+            await asyncio.sleep(5)
+        took_s = time.monotonic() - begun
+        traffic.open = False
+        for talk in talks:
+            talk.open = False
+        await asyncio.gather(*working, *talking)
+        await traffic.rest(chain, REST_WITHIN_S)
+        wrong = traffic.failures + [text for talk in talks for text in await talk.check()]
+        wrong += await prove(client, chain, told_once=False)
+        messages = sum(len(talk.told) for talk in talks)
+        print(
+            f"\n{len(before)} containers replaced, {len(SERVERS)} servers restarted in {took_s:.0f} s:"
+            f" {client.calls} calls, {client.retries} retries, {len(traffic.failures)} failures,"
+            f" {len(client.broken)} answers 500, {len(traffic.casts)} stories, {messages} messages,"
+            f" {sum(talk.returns for talk in talks)} speakers came back"
+        )
+    assert wrong == []
+    assert len(before) == len(after) == 2 * len(REPLICATED)
+    assert not before & after
+    assert messages > 100
+    assert len(traffic.casts) > 10
