@@ -21,19 +21,19 @@ from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
 from common.outbox import Message
-from garant_local.nats import Nats
 from garant_local.stack import answers
 from support.chatting import PUBLIC_KEY, listen
 from support.contracts import EVENTS
 from support.house import CALLERS
 from support.servers import Databases, free_port, running
+from support.sources import Broker
 from support.waiting import eventually
 
 CHAT = Chat(uuid4(), 7, 1, 1, 2, Standing("confirmed", None, 3))
 
 
 @contextmanager
-def process(mode: str, databases: Databases, nats: Nats, log: Path) -> Iterator[str]:
+def process(mode: str, databases: Databases, nats: Broker, log: Path) -> Iterator[str]:
     """Run a mode; yield its URL. Neither accounts nor deals is there."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -55,7 +55,7 @@ def process(mode: str, databases: Databases, nats: Nats, log: Path) -> Iterator[
 
 
 @pytest.fixture
-async def bus(nats: Nats, migrated: Databases) -> Any:
+async def bus(nats: Broker, migrated: Databases) -> Any:
     """The broker with an empty stream of deals, and clean databases."""
     await migrated.clean()
     found = await Bus.connect(nats.url, "test")
@@ -93,7 +93,7 @@ async def status(url: str) -> int:
 
 
 @pytest.mark.timeout(120)
-async def test_an_api_serves_and_a_worker_works(migrated: Databases, nats: Nats, bus: Bus, tmp_path: Path) -> None:
+async def test_an_api_serves_and_a_worker_works(migrated: Databases, nats: Broker, bus: Bus, tmp_path: Path) -> None:
     await keep(migrated)
     created = EVENTS["deal.created"]["example"]
     await bus.publish([Message(subject="deal.created", payload=json.dumps(created).encode(), id=created["id"])])
