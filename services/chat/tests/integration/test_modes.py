@@ -93,7 +93,9 @@ async def status(url: str) -> int:
 
 
 @pytest.mark.timeout(120)
-async def test_an_api_serves_and_a_worker_works(migrated: Databases, nats: Broker, bus: Bus, tmp_path: Path) -> None:
+async def test_an_api_serves_and_a_worker_works(
+    migrated: Databases, nats: Broker, bus: Bus, tmp_path: Path
+) -> None:
     await keep(migrated)
     created = EVENTS["deal.created"]["example"]
     await bus.publish([Message(subject="deal.created", payload=json.dumps(created).encode(), id=created["id"])])
