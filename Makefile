@@ -16,7 +16,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo images up down secrets test test-deep test-containers bench-ledger bench-payments \
-        bench-sandbox torture check fmt lock contracts clean
+        bench-sandbox bench-chat torture check fmt lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -67,6 +67,9 @@ bench-sandbox: $(VENV)/.installed ## measure the sandbox node: transfers in bloc
 
 bench-payments: $(VENV)/.installed ## count what payments costs: node calls, rows, memory (QUICK=1: briefly)
 	@PYTHONPATH=tests $(BIN)/python -m bench.paying $(if $(QUICK),--quick)
+
+bench-chat: $(VENV)/.installed ## measure the chat beside Node servers (QUICK=1: briefly)
+	@PYTHONPATH=tests $(BIN)/python -m bench.chatting $(if $(QUICK),--quick)
 
 torture: $(VENV)/.installed ## kill and stop everything under live traffic (SECONDS=600, SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -m torture $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))

@@ -102,15 +102,20 @@ class Meter:
     async def _rest(self) -> int:
         """Drop the events that still wait, in the outbox and at the broker, and wait until nothing works."""
         waiting = await self._books.forget_events()
-        client = await nats.connect(self._servers.nats.url, connect_timeout=5)
-        try:
-            await client.jetstream().purge_stream("ACCOUNTS")
-        finally:
-            await client.close()
-        deadline = time.monotonic() + QUIET_LIMIT_S
-        while time.monotonic() < deadline:
-            before = sum(self._servers.cpu_s().values())
-            await asyncio.sleep(0.3)
-            if sum(self._servers.cpu_s().values()) - before < QUIET_SHARE * 2 * 0.3:
-                break
+        await come_to_rest(self._servers, "ACCOUNTS")
         return waiting
+
+
+async def come_to_rest(servers: Servers, stream: str) -> None:
+    """Drop the events that wait at the broker, and wait until nothing works."""
+    client = await nats.connect(servers.nats.url, connect_timeout=5)
+    try:
+        await client.jetstream().purge_stream(stream)
+    finally:
+        await client.close()
+    deadline = time.monotonic() + QUIET_LIMIT_S
+    while time.monotonic() < deadline:
+        before = sum(servers.cpu_s().values())
+        await asyncio.sleep(0.3)
+        if sum(servers.cpu_s().values()) - before < QUIET_SHARE * 2 * 0.3:
+            break

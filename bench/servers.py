@@ -10,7 +10,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,10 +39,11 @@ class Servers:
 
     def cpu_s(self) -> dict[str, float]:
         """Return the processor time that each server has taken, its children's included."""
-        return {name: _cpu_s(process) for name, process in self.processes.items()}
+        return {name: cpu_s(process) for name, process in self.processes.items()}
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def cpu_s(process: psutil.Process) -> float:
+    """Return the processor time that a process and its children have taken."""
     total = 0.0
     for one in (process, *process.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -52,27 +53,48 @@ def _cpu_s(process: psutil.Process) -> float:
     return total + float(ended.children_user) + float(ended.children_system)
 
 
+Program = tuple[str, list[str], str, dict[str, str]]
+"""A server's name, its command, the path that answers once it is there, and its settings."""
+
+
 @contextlib.contextmanager
 def serving() -> Iterator[Servers]:
     """Start everything in a folder of its own, and end it."""
+    with backing(("accounts", "deals", "gateway")) as (servers, folder), contextlib.ExitStack() as stack:
+        asyncio.run(_make_tenant(servers))
+        for program in _programs(servers, folder):
+            start(servers, folder, program, stack)
+        yield servers
+
+
+@contextlib.contextmanager
+def backing(names: Sequence[str]) -> Iterator[tuple[Servers, Path]]:
+    """Start PostgreSQL and NATS; yield them with a port for each of the servers to come, and a folder."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
         found = stack.enter_context(databases())
         nats = Nats(folder, free_port(), secrets.token_hex(12))
         broker = stack.enter_context(running(nats.argv(), nats.answers, signal.SIGTERM, log=folder / "nats.log"))
-        ports = {name: free_port() for name in ("accounts", "deals", "gateway")}
-        servers = Servers(found, nats, ports)
-        asyncio.run(_make_tenant(servers))
+        servers = Servers(found, nats, {name: free_port() for name in names})
         servers.processes["postgres"] = _postmaster()
         servers.processes["nats"] = psutil.Process(broker.pid)
-        for name, argv, path, environment in _programs(servers, folder):
-            check = answers(f"http://127.0.0.1:{ports[name]}{path}")
-            log = folder / f"{name}.log"
-            process = stack.enter_context(
-                running(argv, check, signal.SIGTERM, log=log, environment={**os.environ, **environment})
-            )
-            servers.processes[name] = psutil.Process(process.pid)
-        yield servers
+        yield servers, folder
+
+
+def start(servers: Servers, folder: Path, program: Program, stack: contextlib.ExitStack) -> None:
+    """Start a server, which ends with the stack."""
+    name, argv, path, environment = program
+    check = answers(f"http://127.0.0.1:{servers.ports[name]}{path}")
+    process = stack.enter_context(
+        running(
+            argv,
+            check,
+            signal.SIGTERM,
+            log=folder / f"{name}.log",
+            environment={**os.environ, **environment},
+        )
+    )
+    servers.processes[name] = psutil.Process(process.pid)
 
 
 def _postmaster() -> psutil.Process:
@@ -89,7 +111,7 @@ async def _make_tenant(servers: Servers) -> None:
         await database.close()
 
 
-def _programs(servers: Servers, folder: Path) -> Iterator[tuple[str, list[str], str, dict[str, str]]]:
+def _programs(servers: Servers, folder: Path) -> Iterator[Program]:
     ports = servers.ports
     for name in ("accounts", "deals"):
         yield (

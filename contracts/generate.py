@@ -18,6 +18,7 @@ SERVICES = {
     "accounts": "accounts.main",
     "deals": "deals.main",
     "payments": "payments.main",
+    "chat": "chat.api.openapi",
 }
 
 
@@ -25,7 +26,9 @@ def openapi(module: str) -> dict[str, Any]:
     """Return a service's OpenAPI description, with the Problem that its errors refer to."""
     from common.web import Problem
 
-    described: dict[str, Any] = importlib.import_module(module).build_app({}).openapi()
+    found = importlib.import_module(module)
+    # Chat is no FastAPI application and describes itself.
+    described: dict[str, Any] = found.describe() if hasattr(found, "describe") else found.build_app({}).openapi()
     schemas = described.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema()
     for unused in ("HTTPValidationError", "ValidationError"):

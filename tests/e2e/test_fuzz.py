@@ -13,6 +13,7 @@ CONTRACTS = ROOT / "contracts" / "openapi"
 
 accounts = schemathesis.openapi.from_path(CONTRACTS / "accounts.json")
 deals = schemathesis.openapi.from_path(CONTRACTS / "deals.json")
+chat = schemathesis.openapi.from_path(CONTRACTS / "chat.json")
 payments = schemathesis.openapi.from_path(CONTRACTS / "payments.json")
 
 fuzz = settings(
@@ -49,4 +50,10 @@ def test_deals(case: "Case[Any]", system: System) -> None:
 @payments.parametrize()
 @fuzz
 def test_payments(case: "Case[Any]", system: System) -> None:
+    check(system, case)
+
+
+@chat.parametrize()
+@fuzz
+def test_chat(case: "Case[Any]", system: System) -> None:
     check(system, case)

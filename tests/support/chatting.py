@@ -2,34 +2,45 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from uuid import UUID
 
-import httpx
 import socketio
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from socketio.exceptions import ConnectionError as SocketError
 
+from chat.adapters.accounts import HttpKeys
 from chat.adapters.deals import HttpDeals
 from chat.adapters.tokens import Ed25519Tokens
 from chat.adapters.wire import NatsWire
 from chat.api.app import Options, SocketSide, build_sockets
 from chat.api.http import add_health
-from chat.domain.model import Admission
-from chat.use_cases.admit import admit
+from chat.api.messages import add_messages
+from chat.use_cases.admit import Door
+from chat.use_cases.check_keys import Standings
+from chat.use_cases.read_messages import read_messages
 from common.broadcasts import Broadcasts
 from common.clock import SystemClock
 from common.db import Database
 from common.ids import new_uuid
 from common.internal import InternalClient
-from support.house import CALLERS, USDT, House
+from support.house import CALLERS, USDT, House, Wire
 from support.servers import free_port
 from support.waiting import eventually
 
 PUBLIC_KEY = Ed25519PrivateKey.from_private_bytes(b"\x11" * 32).public_key().public_bytes_raw().hex()
+
+
+class Nobody:
+    """The way to those who are in a chat (`chat.domain.ports.Live`), where nobody listens."""
+
+    async def tell(self, chat_id: UUID, kind: str, bodies: Sequence[dict[str, object]]) -> None:
+        """Tell nobody."""
 
 
 DEFAULT = Options()
@@ -110,6 +121,8 @@ class ChatHouse:
     url: str
     database: Database
     side: SocketSide
+    deals_wire: Wire
+    accounts_wire: Wire
     listeners: list[Listener] = field(default_factory=list)
 
     async def listen(self, token: Any, **more: Any) -> Listener:
@@ -139,10 +152,6 @@ class ChatHouse:
         return str(answer.json()["token"])
 
 
-async def _nothing_gone(_: Collection[int], __: Collection[int]) -> tuple[Collection[int], Collection[int]]:
-    return (), ()
-
-
 @asynccontextmanager
 async def build_chat(
     house: House, nats_url: str, *, accept_plain: bool = True, options: Options = DEFAULT
@@ -151,18 +160,21 @@ async def build_chat(
     async with AsyncExitStack() as stack:
         database = Database(house.databases.url("chat"), "chat-test", 10)
         stack.push_async_callback(database.close)
-        transport = httpx.ASGITransport(house.deals)
-        client = InternalClient("http://deals", CALLERS["chat"], transport=transport)
+        deals_wire = Wire(house.deals)
+        client = InternalClient("http://deals", CALLERS["chat"], transport=deals_wire)
         stack.push_async_callback(client.close)
+        accounts_wire = Wire(house.accounts)
+        asking_accounts = InternalClient("http://accounts", CALLERS["chat"], transport=accounts_wire)
+        stack.push_async_callback(asking_accounts.close)
         broadcasts = await Broadcasts.connect(nats_url, "chat-test")
         stack.push_async_callback(broadcasts.close)
         deals, tokens = HttpDeals(client), Ed25519Tokens(PUBLIC_KEY)
 
-        async def enter(token: object) -> Admission:
-            return await admit(database, deals, tokens, SystemClock(), token, accept_plain=accept_plain)
-
+        keys = HttpKeys(asking_accounts)
+        door = Door(database, deals, tokens, Standings(keys), SystemClock(), accept_plain)
         wire = NatsWire(broadcasts, new_uuid().hex)
-        side = await build_sockets(database, wire, enter, _nothing_gone, lambda: None, options)
+        side = await build_sockets(database, wire, door.admit, keys.ended, options)
+        add_messages(side.app, house.deals.state.verifier, partial(read_messages, database, deals))
         add_health(side.app, {"rooms": side.rooms.check})
         work = [asyncio.ensure_future(do()) for do in side.work]
         stack.push_async_callback(_cancelled, work)
@@ -171,7 +183,7 @@ async def build_chat(
         stack.push_async_callback(runner.cleanup)
         port = free_port()
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        built = ChatHouse(house, f"http://127.0.0.1:{port}", database, side)
+        built = ChatHouse(house, f"http://127.0.0.1:{port}", database, side, deals_wire, accounts_wire)
         try:
             yield built
         finally:

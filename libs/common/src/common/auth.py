@@ -8,7 +8,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
@@ -96,17 +96,33 @@ def require(*scopes: str) -> Callable[..., Awaitable[Principal]]:
         request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> Principal:
-        verifier: KeyVerifier = request.app.state.verifier
-        if credentials is None:
-            raise Unauthorized("send the header `Authorization: Bearer <api key>`")
-        principal = await verifier.verify(hash_key(credentials.credentials))
-        if principal is None:
-            raise Unauthorized("the API key is not known or was revoked")
-        if not principal.scopes.intersection(scopes):
-            raise Forbidden(f"this call wants a key with the scope {' or '.join(scopes)}")
-        return principal
+        key = None if credentials is None else credentials.credentials
+        return await authorize(request.app.state.verifier, key, scopes)
 
     return dependency
+
+
+def bearer(authorization: str) -> str | None:
+    """Return what the header `Authorization` bears, if it is a bearer's."""
+    scheme, _, given = authorization.partition(" ")
+    return given if scheme.lower() == "bearer" and given else None
+
+
+async def authorize(verifier: KeyVerifier, key: str | None, scopes: Sequence[str]) -> Principal:
+    """Return whom an API key stands for.
+
+    Raises:
+        Unauthorized: without a key that is known.
+        Forbidden: when it has none of the scopes.
+    """
+    if key is None:
+        raise Unauthorized("send the header `Authorization: Bearer <api key>`")
+    principal = await verifier.verify(hash_key(key))
+    if principal is None:
+        raise Unauthorized("the API key is not known or was revoked")
+    if not principal.scopes.intersection(scopes):
+        raise Forbidden(f"this call wants a key with the scope {' or '.join(scopes)}")
+    return principal
 
 
 def require_service(*callers: str) -> Callable[..., Awaitable[str]]:
@@ -130,8 +146,8 @@ def identify(accepted: Mapping[str, str], authorization: str, callers: Collectio
         Unauthorized: without a secret that is known.
         Forbidden: when the service may not call this.
     """
-    scheme, _, given = authorization.partition(" ")
-    if scheme.lower() == "bearer" and given:
+    given = bearer(authorization)
+    if given is not None:
         for name, secret in accepted.items():
             if hmac.compare_digest(given.encode(), secret.encode()):
                 if name in callers:

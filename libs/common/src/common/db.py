@@ -164,7 +164,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
-        """Open a connection for reads that need no transaction: each statement sees its own moment."""
+        """Open a connection without a transaction: each statement sees its own moment, and commits by itself."""
         async with self._connection() as driver:
             yield Connection(driver)
 

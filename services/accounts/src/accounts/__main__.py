@@ -1,4 +1,4 @@
-"""python -m accounts {serve|api|worker|migrate|bootstrap|verify|dead-letters|create-tenant|create-key|…}"""
+"""python -m accounts {serve|api|worker|migrate|bootstrap|verify|create-tenant|close-tenant|create-key|…}"""
 
 import argparse
 import asyncio
@@ -38,6 +38,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         choices=manage_keys.SCOPES,
         help="may be repeated",
     )
+    close = commands.add_parser(
+        "close-tenant", help="close a tenant for good: its keys are revoked, its money stays in the ledger"
+    )
+    close.add_argument("--tenant-id", type=int, required=True)
     revoke = commands.add_parser("revoke-key", help="revoke an API key everywhere")
     revoke.add_argument("--key-id", type=int, required=True)
     dead_letter_commands.add_commands(commands)
@@ -47,6 +51,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def _show_progress(check: str, rows: int) -> None:
     """Tell, on one line of the terminal, how far the proof is."""
     print(f"\r{check}: {rows:,} rows checked", end="\033[K", file=sys.stderr, flush=True)
+
+
+def _tell_closed(tenant_id: int, closed: manage_keys.TenantClosed) -> str:
+    keys = ", ".join(str(key_id) for key_id in closed.revoked_key_ids) or "none, since none was live"
+    first = f"closed the tenant {tenant_id}" if closed.was_open else f"the tenant {tenant_id} was closed before"
+    return f"{first}; keys revoked: {keys}; its users, deals and money stay as they are"
 
 
 async def command(options: argparse.Namespace) -> int:
@@ -60,6 +70,9 @@ async def command(options: argparse.Namespace) -> int:
             print(json.dumps({"key_id": key_id, "key": key}))
         elif options.command == "bootstrap":
             print(f"{await manage_keys.bootstrap(database, bootstrap_keys())} new keys")
+        elif options.command == "close-tenant":
+            closed = await manage_keys.close_tenant(database, options.tenant_id)
+            print(_tell_closed(options.tenant_id, closed))
         elif options.command == "verify":
             found = await check_invariants(database, progress=_show_progress)
             print(file=sys.stderr)

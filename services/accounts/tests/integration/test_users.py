@@ -1,12 +1,15 @@
 """Users, tenants and keys over HTTP."""
 
+import asyncio
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 
+from accounts.domain.errors import TenantUnknown
 from accounts.use_cases import manage_keys
+from common.errors import InvalidInput
 from support.house import House
 
 
@@ -126,3 +129,76 @@ async def test_a_balance_is_read_as_it_was_at_a_time(house: House) -> None:
     status, problem = await at("2999-01-01T00:00:00Z")
     assert (status, problem["code"]) == (422, "time_not_settled")
     assert (await at("2026-01-01T00:00:00"))[0] == 422
+
+
+async def ended(house: House, key_ids: list[int], tenant_ids: list[int], caller: str = "chat") -> httpx.Response:
+    async with house.internal(caller) as client:
+        body = {"key_ids": key_ids, "tenant_ids": tenant_ids}
+        return await client.post("/internal/v1/keys/standing", json=body)
+
+
+async def test_a_closed_tenant_has_no_key_and_keeps_its_money(house: House) -> None:
+    database = house.accounts_db
+    tenant = await manage_keys.create_tenant(database, "leaving")
+    ids = [(await manage_keys.create_key(database, tenant, ["default"]))[0] for _ in range(2)]
+    house.keys["leaving"] = (await manage_keys.create_key(database, tenant, ["default"]))[1]
+    live = (await manage_keys.create_key(database, 1, ["default"]))[0]
+    await manage_keys.revoke_key(database, ids[0])
+    alice = await house.user(7, key="leaving")
+    told = len(await house.outbox("accounts"))
+
+    first = await manage_keys.close_tenant(database, tenant)
+    again = await manage_keys.close_tenant(database, tenant)
+
+    assert (first.was_open, len(first.revoked_key_ids)) == (True, 2)
+    assert (again.was_open, again.revoked_key_ids) == (False, [])
+    events = (await house.outbox("accounts"))[told:]
+    assert [(e["type"], e["data"]["key_id"]) for e in events] == [
+        ("api_key.revoked", key_id) for key_id in first.revoked_key_ids
+    ]
+    house.accounts.state.verifier.forget(first.revoked_key_ids[-1])
+    assert (await house.call("accounts", "GET", f"/user/{alice}", key="leaving")).status_code == 401
+    for make in (
+        manage_keys.create_key(database, tenant, ["default"]),
+        manage_keys.create_tenant(database, "leaving"),
+    ):
+        with pytest.raises(InvalidInput, match="closed"):
+            await make
+    found = (await ended(house, [*ids, live, 987_654], [1, tenant, 987_654])).json()
+    assert sorted(found["revoked_key_ids"]) == [*ids, 987_654]
+    assert sorted(found["closed_tenant_ids"]) == [tenant, 987_654]
+
+
+@pytest.mark.parametrize("tenant_id", [0, 987_654])
+async def test_a_tenant_that_is_not_there_and_the_house_itself_are_not_closed(
+    house: House, tenant_id: int
+) -> None:
+    with pytest.raises(TenantUnknown):
+        await manage_keys.close_tenant(house.accounts_db, tenant_id)
+
+
+async def test_a_key_made_while_its_tenant_is_closed_is_not_left_alive(house: House) -> None:
+    database = house.accounts_db
+    tenants = [await manage_keys.create_tenant(database, f"leaving-{n}") for n in range(20)]
+    jobs = [job for t in tenants for job in (_try_key(house, t), manage_keys.close_tenant(database, t))]
+
+    made = [found for found in await asyncio.gather(*jobs) if isinstance(found, int)]
+
+    assert sorted((await ended(house, made, [])).json()["revoked_key_ids"]) == sorted(made)
+
+
+async def _try_key(house: House, tenant_id: int) -> int | None:
+    try:
+        return (await manage_keys.create_key(house.accounts_db, tenant_id, ["default"]))[0]
+    except InvalidInput:
+        return None
+
+
+async def test_chat_alone_asks_for_the_standing_of_so_many_keys(house: House) -> None:
+    codes = [
+        (await ended(house, [], [], "deals")).status_code,
+        (await ended(house, [1] * 501, [])).status_code,
+        (await ended(house, [], [0])).status_code,
+        (await ended(house, [1] * 500, [1] * 500)).status_code,
+    ]
+    assert codes == [403, 422, 422, 200]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from common.settings import MigrationSettings, Port, PostgresUrl, ServiceSettings
+from common.settings import CommandSettings, MigrationSettings, Port, PostgresUrl, ServiceSettings
 
 
 class ChatSettings(ServiceSettings):
@@ -12,11 +12,14 @@ class ChatSettings(ServiceSettings):
 
     chat_database_url: PostgresUrl
     chat_port: Port = 8004
+    accounts_url: str = "http://127.0.0.1:8001"
     deals_url: str = "http://127.0.0.1:8002"
     chat_token_public_key: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
     """The Ed25519 public key, 32 bytes in hex, whose private key deals signs with."""
     chat_accept_plain_chat_id: bool = False
     """Whether the plain chat id opens a chat; participant tokens always do."""
+    chat_read_only_after: int = Field(default=30, ge=0, le=36_500)
+    """Days after the end of its deal from which a chat is only read."""
     chat_allowed_origins: str = "*"
     """Origins of web pages that may connect, separated by commas; `*` is any."""
     chat_trusted_proxies: str = "127.0.0.0/8,::1/128"
@@ -35,7 +38,11 @@ class ChatSettings(ServiceSettings):
     database_pool_size: int = Field(default=10, ge=2, le=100)
 
 
-class ChatMigrationSettings(MigrationSettings):
-    """What `migrate` needs: the database, and its owner where that is another."""
+class ChatCommandSettings(CommandSettings):
+    """What the commands need: the database alone."""
 
     chat_database_url: PostgresUrl
+
+
+class ChatMigrationSettings(ChatCommandSettings, MigrationSettings):
+    """What `migrate` needs: the database, and its owner where that is another."""

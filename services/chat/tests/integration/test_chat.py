@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 import asyncpg
@@ -12,13 +12,16 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from chat.adapters.tokens import Ed25519Tokens
 from chat.api import tracks
 from chat.db import messages
-from chat.domain.model import Chat, Draft, Message, Role
+from chat.domain.model import Chat, Draft, Message, Role, Standing
+from chat.use_cases.note_transitions import note_transitions
 from chat.use_cases.store_messages import Writer
+from common.auth import hash_key
 from common.clock import SystemClock
-from support.chatting import ChatHouse, Refused, build_chat
-from support.house import House
+from support.chatting import PUBLIC_KEY, ChatHouse, Nobody, Refused, build_chat
+from support.house import House, received
 from support.sources import Broker
 
 
@@ -121,6 +124,73 @@ async def test_a_token_lets_its_user_write_and_nobody_else(chat_house: ChatHouse
     assert "role" not in customer.heard[0]
 
 
+async def test_an_arbiter_gets_in_while_a_dispute_is_open_and_at_no_other_time(chat_house: ChatHouse) -> None:
+    _, alice, _, deal_id = await chat_house.chat()
+    arbiter = await chat_house.token(deal_id, None, "arbiter")
+    with pytest.raises(Refused, match="authorization error"):
+        await chat_house.listen(arbiter)
+
+    await chat_house.dispute(deal_id, alice)  # of which our own copy does not know yet
+    inside = await chat_house.listen(arbiter)
+    assert (await inside.say(None, "I look into it"))["seq"] == 1
+
+    await chat_house.house.act(deal_id, "dispute/close_customer", key="arbiter")
+    for envelope in await chat_house.house.outbox("deals"):
+        await note_transitions(chat_house.database, Nobody(), [received(envelope)])
+    with pytest.raises(Refused, match="authorization error"):
+        await chat_house.listen(arbiter)
+
+
+async def test_what_deals_says_is_kept_and_events_that_come_later_take_nothing_back(chat_house: ChatHouse) -> None:
+    chat_id, alice, _, deal_id = await chat_house.chat()
+    await chat_house.dispute(deal_id, alice)
+    await chat_house.listen(chat_id)
+    for envelope in await chat_house.house.outbox("deals"):
+        await note_transitions(chat_house.database, Nobody(), [received(envelope)])
+        async with chat_house.database.reading() as connection:
+            found = await messages.find_chat(connection, UUID(chat_id))
+        assert found is not None
+        assert found.standing == Standing("dispute", None, 3)
+
+
+async def test_while_deals_is_away_its_old_word_lets_parties_in_and_refuses_no_arbiter(
+    chat_house: ChatHouse,
+) -> None:
+    chat_id, alice, _, deal_id = await chat_house.chat()
+    await chat_house.listen(chat_id)
+    await chat_house.house.execute("chat", "UPDATE chat SET status = NULL, deal_version = 0")
+    arbiter = await chat_house.token(deal_id, None, "arbiter")
+    chat_house.deals_wire.cut = True
+
+    assert (await (await chat_house.listen(chat_id)).say(alice, "hello"))["seq"] == 1
+    with pytest.raises(Refused, match="temporarily unavailable"):
+        await chat_house.listen(arbiter)
+
+
+async def test_a_deal_that_ended_long_ago_is_only_read(chat_house: ChatHouse) -> None:
+    chat_id, alice, _, deal_id = await chat_house.chat()
+    await chat_house.house.act(deal_id, "deny")
+    await chat_house.house.execute("deals", "UPDATE deal SET updated_at = now() - interval '30 days'")
+
+    assert await (await chat_house.listen(chat_id)).say(alice, "hello") == {"error": "read_only"}
+
+
+async def test_a_token_tells_which_key_asked_for_it(chat_house: ChatHouse) -> None:
+    _, alice, _, deal_id = await chat_house.chat()
+    claims = Ed25519Tokens(PUBLIC_KEY).read(await chat_house.token(deal_id, alice), datetime.now(UTC))
+    older = Ed25519Tokens(PUBLIC_KEY).read(token(str(uuid4()), alice, "customer"), datetime.now(UTC))
+
+    async with chat_house.house.internal("payments") as client:
+        body = {"key_hash": hash_key(chat_house.house.keys["default"])}
+        key = (await client.post("/internal/v1/keys/verify", json=body)).json()
+    assert claims is not None
+    assert claims.key_id == key["key_id"]
+    assert claims.expires_at is not None
+    assert timedelta(minutes=59) < claims.expires_at - datetime.now(UTC) <= timedelta(hours=1)
+    assert older is not None
+    assert older.key_id is None
+
+
 async def test_what_does_not_fit_is_ignored_and_the_connection_stays(chat_house: ChatHouse) -> None:
     chat_id, alice, _, _ = await chat_house.chat()
     listener = await chat_house.listen(chat_id)
@@ -133,6 +203,7 @@ async def test_what_does_not_fit_is_ignored_and_the_connection_stays(chat_house:
     await listener.client.emit("typing", {"user_id": alice})
 
     assert (await listener.say(alice, "hello"))["seq"] == 2
+    assert await listener.until(2) == [1, 2]
     assert [m["message"] for m in listener.heard] == ["two", "hello"]
 
 
@@ -149,6 +220,7 @@ async def test_reserved_names_reach_no_handler(chat_house: ChatHouse, name: str)
     await victim.say(alice, "another secret")
 
     assert ack["seq"] == 1
+    assert await eve.until(1) == [1]
     assert [m["message"] for m in eve.heard] == ["after"]
 
 
@@ -263,7 +335,7 @@ async def test_a_failed_broadcast_strands_nobody(chat_house: ChatHouse) -> None:
     def fail(_: Sequence[Message]) -> None:
         raise OSError("the history could not be read")
 
-    writer = Writer(chat_house.database, SystemClock(), fail, lambda: None)
+    writer = Writer(chat_house.database, SystemClock(), fail)
     drafts = [Draft(chat, alice, Role.CUSTOMER, str(number)) for number in range(5)]
 
     answers = await asyncio.wait_for(asyncio.gather(*(writer.submit(draft) for draft in drafts)), 10)
@@ -305,24 +377,6 @@ async def test_a_frame_over_64_kib_ends_the_connection(chat_house: ChatHouse) ->
     await listener.client.emit("message", {"user_id": alice, "message": "x" * 70_000})
 
     await asyncio.wait_for(listener.closed.wait(), 10)
-
-
-async def test_messages_are_told_without_their_text(chat_house: ChatHouse) -> None:
-    chat_id, alice, _, deal_id = await chat_house.chat()
-    listener = await chat_house.listen(chat_id)
-    ack = await listener.say(alice, "secret")
-
-    (told,) = await chat_house.house.outbox("chat")
-
-    assert (told["type"], told["aggregate_version"]) == ("chat.message", 1)
-    assert told["data"] == {
-        "chat_id": chat_id,
-        "deal_id": deal_id,
-        "message_id": ack["id"],
-        "seq": 1,
-        "user_id": alice,
-        "role": "customer",
-    }
 
 
 async def test_a_chat_once_entered_opens_while_deals_is_away(chat_house: ChatHouse) -> None:

@@ -149,9 +149,10 @@ async def test_many_consumers_at_once_number_each_chat_without_a_gap(
     house = chat_house.house
     await live_through(house, await house.user(1), await house.user(2))
     events = await told(house)
-    shuffled = [random.Random(seed).sample(events, len(events)) for seed in range(6)]
+    shuffled = [some for seed in range(3) for some in random.Random(seed).sample(events, len(events))]
 
-    await asyncio.gather(*(note_transitions(chat_house.database, live, some) for some in shuffled))
+    await asyncio.gather(*(note_transitions(chat_house.database, live, [event]) for event in shuffled))
+    await asyncio.gather(*(note_transitions(chat_house.database, live, shuffled) for _ in range(3)))
 
     found = await check_invariants(chat_house.database, SystemClock(), [])
     assert found["violations"]["system_seq_without_gaps"] == []

@@ -22,12 +22,15 @@ from accounts.api.schemas import (
     OwnersIn,
     PrincipalOut,
     ResultOut,
+    StandingIn,
+    StandingOut,
     VoidIn,
 )
 from accounts.domain.errors import KeyUnknown
 from accounts.domain.ledger import Result
 from accounts.use_cases import list_books, read_users
 from accounts.use_cases.check_invariants import check_invariants
+from accounts.use_cases.manage_keys import find_ended
 from accounts.use_cases.post_operations import Ledger, check_kinds
 from accounts.use_cases.void_operation import void_operation
 from common.auth import KeyVerifier, require_service
@@ -38,8 +41,10 @@ routes = router(prefix="/internal/v1", include_in_schema=False)
 # Each service reaches what it needs and no more.
 _poster = require_service("deals", "payments")
 Poster = Annotated[str, Depends(_poster)]
+Verifier = Annotated[str, Depends(require_service("deals", "payments", "chat"))]
 Deals = Annotated[str, Depends(require_service("deals"))]
 Payments = Annotated[str, Depends(require_service("payments"))]
+Chat = Annotated[str, Depends(require_service("chat"))]
 Operator = Annotated[str, Depends(require_service("operator"))]
 
 After = Annotated[int, Query(ge=0)]
@@ -65,13 +70,20 @@ routes.add_route("/internal/v1/operations", post_operations, methods=["POST"], i
 
 
 @routes.post("/keys/verify")
-async def verify_key(body: KeyHashIn, _: Poster, request: Request) -> PrincipalOut:
+async def verify_key(body: KeyHashIn, _: Verifier, request: Request) -> PrincipalOut:
     """Tell whom a key stands for."""
     verifier: KeyVerifier = request.app.state.verifier
     principal = await verifier.verify(body.key_hash)
     if principal is None:
         raise KeyUnknown("no live key has this hash")
     return PrincipalOut(tenant_id=principal.tenant_id, key_id=principal.key_id, scopes=sorted(principal.scopes))
+
+
+@routes.post("/keys/standing")
+async def read_standing(body: StandingIn, _: Chat, request: Request) -> StandingOut:
+    """Tell which of these keys were revoked, and which of these tenants were closed."""
+    found = await find_ended(request.app.state.database, body.key_ids, body.tenant_ids)
+    return StandingOut(revoked_key_ids=found[0], closed_tenant_ids=found[1])
 
 
 @routes.post("/users/lookup")

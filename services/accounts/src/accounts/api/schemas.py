@@ -198,6 +198,23 @@ class KeysIn(Body):
     keys: Annotated[list[Annotated[str, StringConstraints(max_length=200)]], Field(max_length=500)]
 
 
+EndedIds = Annotated[list[IdField], Field(max_length=500)]
+
+
+class StandingIn(Body):
+    """Keys and tenants, by their ids."""
+
+    key_ids: EndedIds
+    tenant_ids: EndedIds
+
+
+class StandingOut(BaseModel):
+    """Those that stand for nobody any more, unknown ones among them."""
+
+    revoked_key_ids: list[int]
+    closed_tenant_ids: list[int]
+
+
 class OutcomeOut(BaseModel):
     """How an operation ended, and what its taking side got."""
 

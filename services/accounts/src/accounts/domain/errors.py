@@ -3,6 +3,7 @@
 ServiceError (common.errors)
 ├── UserNotFound        404   no such user in this tenant
 ├── KeyUnknown          404   no such API key
+├── TenantUnknown       404   no such tenant; never answered over HTTP
 ├── KindForbidden       403   this service may not post operations of this kind
 ├── CurrencyUnknown     422   not one of the configured currencies
 ├── TimeNotSettled      422   a balance was asked for at a time that may still change
@@ -22,6 +23,12 @@ class KeyUnknown(NotFound):
     """No such API key, or it was revoked."""
 
     code = "key_unknown"
+
+
+class TenantUnknown(NotFound):
+    """No such tenant."""
+
+    code = "tenant_unknown"
 
 
 class KindForbidden(Forbidden):

@@ -1,6 +1,6 @@
 """The socket side as one application: its server, its rooms, its guard, and what runs beside them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -9,7 +9,7 @@ from aiohttp import web
 
 from chat.adapters.wire import BEAT_S, NatsWire
 from chat.api.guard import GUARD_EVERY_S, Gone, Guard
-from chat.api.http import problems
+from chat.api.http import EDGE
 from chat.api.limits import Addresses, Limits, Network
 from chat.api.presence import Presence
 from chat.api.rooms import HEAL_EVERY_S, Rooms
@@ -49,24 +49,23 @@ class SocketSide:
 
 
 async def build_sockets(
-    database: Database, wire: NatsWire, admit: Admit, gone: Gone, told: Callable[[], None], options: Options
+    database: Database, wire: NatsWire, admit: Admit, gone: Gone, options: Options
 ) -> SocketSide:
     """Wire the socket side.
 
     Args:
         admit: returns a token's right to a chat.
         gone: tells which keys were revoked, and which tenants closed.
-        told: called when events were stored.
     """
     clock = SystemClock()
     addresses = Addresses(options.limits, options.trusted_proxies)
     server = Server(options.limits, addresses, lean=options.lean, cors_allowed_origins=options.allowed_origins)
     rooms = Rooms(wire, History(database).read, partial(read_states, database), Presence(wire.process))
-    writer = Writer(database, clock, rooms.stored, told, options.read_only_after)
+    writer = Writer(database, clock, rooms.stored, options.read_only_after)
     sockets = Sockets(server, admit, writer, Marks(database, rooms.read), rooms, options.limits)
     guard = Guard(sockets, rooms, gone, clock)
     await wire.start(rooms.heard, rooms.announce, rooms.lost)
-    app = web.Application(middlewares=[problems], client_max_size=options.limits.frame_bytes)
+    app = web.Application(middlewares=EDGE, client_max_size=options.limits.frame_bytes)
     server.attach(app)
     work: list[Work] = [
         wire.run,

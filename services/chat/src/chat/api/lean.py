@@ -15,7 +15,7 @@ from typing import Any
 
 import engineio
 from aiohttp import WSCloseCode, WSMsgType, web
-from engineio import exceptions, packet
+from engineio import exceptions, packet, payload
 from engineio.async_drivers.aiohttp import WebSocket
 from engineio.async_socket import AsyncSocket
 
@@ -29,6 +29,10 @@ CLOSE_S = 5.0
 REFUSED_FOR_S = 60.0
 """What an address is told that may not connect."""
 CLOSING = b"\x88\x02" + int(WSCloseCode.OK).to_bytes(2)
+
+
+# As many packets as fit into a body: upstream's 16 are fewer than a polling client sends at once.
+payload.Payload.max_decode_packets = 10_000
 
 
 class Malformed(Exception):
@@ -58,6 +62,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
 
     closed: bool
     closing: bool
+    upgraded: bool
     connected: bool
     last_ping: float | None
 
@@ -87,6 +92,12 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
         while not self.queue.empty():
             self.queue.get_nowait()
             self.queue.task_done()
+
+    async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
+        """End the connection; a client that does not close its WebSocket then is cut off."""
+        await super().close(wait, abort, reason)
+        if not abort and self.upgraded:
+            asyncio.get_running_loop().call_later(CLOSE_S, self.abort)
 
     async def receive(self, pkt: packet.Packet) -> None:
         """Take a packet; what is malformed ends the connection."""
@@ -338,4 +349,10 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
         """End a connection whose client sends what the protocol does not know."""
         REFUSED.labels("malformed").inc()
         self.offended(sid)
-        await self.disconnect(sid)
+        await self.end(sid)
+
+    async def end(self, sid: str) -> None:
+        """End a connection without waiting for its client, which may be the one that waits for us."""
+        socket = self.sockets.get(sid)
+        if socket is not None:
+            await socket.close(wait=False)

@@ -90,7 +90,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
 
     def _never_connected(self, eio_sid: str) -> None:
         ENDED.labels("never_connected").inc()
-        self.start_background_task(self.eio.disconnect, eio_sid)
+        self.start_background_task(self.eio.end, eio_sid)
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         self._stop_waiting(eio_sid)
@@ -127,7 +127,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
         except Exception as error:
             log.error("chat.packet_failed", error=repr(error))
             report(error)
-            await self.eio.disconnect(eio_sid)
+            await self.eio.end(eio_sid)
 
     async def _take_event(self, eio_sid: str, data: str) -> None:
         """Read `2[id]["name", argument, …]` and hand it on.
@@ -149,4 +149,4 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
     def end(self, eio_sid: str, reason: str) -> None:
         """Close a connection, so that its client connects anew: it hears no `disconnect` packet of Socket.IO."""
         ENDED.labels(reason).inc()
-        self.start_background_task(self.eio.disconnect, eio_sid)
+        self.start_background_task(self.eio.end, eio_sid)

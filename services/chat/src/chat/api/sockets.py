@@ -145,7 +145,7 @@ class Sockets:
         for link in self.links:
             await link.at_rest(until - time.monotonic())
             ENDED.labels("shutdown").inc()
-            await self._server.eio.disconnect(link.socket.sid)
+            await self._server.eio.end(link.socket.sid)
 
     # What clients say
 

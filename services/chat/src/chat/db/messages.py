@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from chat.domain.batch import Batch, Locked, Name, name_of
 from chat.domain.model import Chat, Draft, Message, Role, Standing
-from common.db import Connection, Row
+from common.db import Connection, Row, UniqueViolation
 
 _FIND_CHAT = sa.text(
     """
@@ -55,8 +55,42 @@ _INSERT = sa.text(
     ), counted AS (
         UPDATE chat c SET last_seq = w.last_seq
           FROM unnest(CAST(:ids AS uuid[]), CAST(:lasts AS bigint[])) AS w (id, last_seq) WHERE c.id = w.id
+    ), noted AS (
+        INSERT INTO untold (chat_id) SELECT unnest(CAST(:ids AS uuid[])) ON CONFLICT DO NOTHING
     )
     SELECT id, chat_id, seq FROM added
+    """
+)
+# In one statement, and so in one round trip and one commit. A chat's row is read anew once its lock is had.
+_ADD = sa.text(
+    """
+    WITH locked AS MATERIALIZED (
+        SELECT id, last_seq, ended_at FROM chat
+         WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
+    ), numbered AS MATERIALIZED (
+        SELECT w.*, l.last_seq + row_number() OVER (PARTITION BY w.chat_id ORDER BY w.place) AS seq
+          FROM unnest(CAST(:chats AS uuid[]), CAST(:users AS bigint[]), CAST(:roles AS text[]),
+                      CAST(:texts AS text[]), CAST(:names AS text[])) WITH ORDINALITY
+            AS w (chat_id, user_id, role, text, name, place)
+          JOIN locked l ON l.id = w.chat_id
+         WHERE NOT EXISTS (SELECT FROM locked WHERE ended_at <= :ended_by)
+    ), added AS (
+        INSERT INTO message (chat_id, seq, user_id, role, text, created_at, client_msg_id)
+        SELECT chat_id, seq, user_id, role, text, :now, name FROM numbered ORDER BY place
+        RETURNING id, chat_id, seq
+    ), counted AS (
+        UPDATE chat c SET last_seq = n.last_seq
+          FROM (SELECT chat_id, max(seq) AS last_seq FROM numbered GROUP BY chat_id) n WHERE c.id = n.chat_id
+    ), noted AS (
+        INSERT INTO untold (chat_id) SELECT DISTINCT chat_id FROM numbered ON CONFLICT DO NOTHING
+    )
+    SELECT n.place, a.id, a.seq FROM numbered n JOIN added a ON a.chat_id = n.chat_id AND a.seq = n.seq
+    """
+)
+_PAGE = sa.text(
+    f"""
+    SELECT {_COLUMNS} FROM message m
+     WHERE m.chat_id = :chat_id AND m.seq > :after ORDER BY m.seq LIMIT :limit
     """
 )
 
@@ -108,7 +142,7 @@ async def find_named(connection: Connection, drafts: Sequence[Draft]) -> dict[Na
 
 
 async def insert(connection: Connection, batch: Batch, now: datetime) -> list[Message]:
-    """Store the new messages of a batch, in their order; their chats are locked."""
+    """Store the new messages of a batch, in their order, and that they are to be told; their chats are locked."""
     if not batch.new:
         return []
     drafts, seqs = [n.draft for n in batch.new], [n.seq for n in batch.new]
@@ -129,6 +163,47 @@ async def insert(connection: Connection, batch: Batch, now: datetime) -> list[Me
         Message(by_place[d.chat.id, seq], d.chat.id, seq, d.user_id, d.role, d.text, now)
         for d, seq in zip(drafts, seqs, strict=True)
     ]
+
+
+async def add(
+    connection: Connection, drafts: Sequence[Draft], now: datetime, ended_by: datetime
+) -> list[Message] | None:
+    """Store messages that nothing speaks against, in one statement.
+
+    Args:
+        ended_by: in a chat whose deal ended by then nothing may be said.
+
+    Returns:
+        The messages in the order of the drafts, or None, and nothing is stored: a chat's deal has ended, or a
+        client's name for its message is known already.
+    """
+    values = {
+        "ids": sorted({d.chat.id for d in drafts}),
+        "chats": [d.chat.id for d in drafts],
+        "users": [d.user_id for d in drafts],
+        "roles": [d.role.value for d in drafts],
+        "texts": [d.text for d in drafts],
+        "names": [d.client_msg_id for d in drafts],
+        "now": now,
+        "ended_by": ended_by,
+    }
+    try:
+        rows = await connection.execute(_ADD, values)
+    except UniqueViolation:
+        return None
+    if len(rows) != len(drafts):
+        return None
+    places = {row[0] - 1: (row[1], row[2]) for row in rows}
+    return [
+        Message(places[place][0], d.chat.id, places[place][1], d.user_id, d.role, d.text, now)
+        for place, d in enumerate(drafts)
+    ]
+
+
+async def page(connection: Connection, chat_id: UUID, after: int, limit: int) -> list[Message]:
+    """Return messages with a `seq` above `after`, in order."""
+    values = {"chat_id": chat_id, "after": after, "limit": limit}
+    return [_message(row) for row in await connection.execute(_PAGE, values)]
 
 
 def _message(r: Row) -> Message:

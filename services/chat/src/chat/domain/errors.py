@@ -2,6 +2,7 @@
 
 ServiceError (common.errors)
 ├── NotAdmitted          401   the token opens no chat
+├── ChatNotFound         404   the tenant has no such chat
 ├── MessageIgnored       422   the message does not fit; `code` goes into the acknowledgement
 │   └── NotAParty        422   its author may not write here
 ├── ReadOnly             409   the deal ended long ago
@@ -10,13 +11,19 @@ ServiceError (common.errors)
 └── ClientMsgIdTaken     409   the author's other message has this client_msg_id
 """
 
-from common.errors import Conflict, InvalidInput, ServiceError, Unauthorized
+from common.errors import Conflict, InvalidInput, NotFound, ServiceError, Unauthorized
 
 
 class NotAdmitted(Unauthorized):
     """The token opens no chat: unknown, forged, expired, or of a kind that is not accepted."""
 
     code = "authorization_error"
+
+
+class ChatNotFound(NotFound):
+    """No deal of this tenant has the chat."""
+
+    code = "chat_not_found"
 
 
 class MessageIgnored(InvalidInput):

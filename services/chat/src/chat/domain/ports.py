@@ -1,6 +1,6 @@
-"""What chat needs from others: whose chat it is, who holds a token, and a way to those who are in a chat."""
+"""What chat needs from others: whose chat it is, who holds a token and still may, and a way to those in a chat."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -25,6 +25,20 @@ class Tokens(Protocol):
 
     def read(self, token: str, now: datetime) -> Claims | None:
         """Return what a token says, or None when it is forged, expired or no token at all."""
+        ...
+
+
+class Keys(Protocol):
+    """The owner of API keys and tenants."""
+
+    async def ended(
+        self, key_ids: Collection[int], tenant_ids: Collection[int]
+    ) -> tuple[Collection[int], Collection[int]]:
+        """Return those of the keys that were revoked, and those of the tenants that were closed.
+
+        Raises:
+            Unavailable: when accounts does not answer.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from common.db import Database
 from common.gaps import Followed, compare
 
 TOLD_WITHIN = timedelta(days=1)
-"""How far back each message is looked for in the outbox."""
+"""How far back events are looked for in the outbox."""
 
 
 async def check_invariants(database: Database, clock: Clock, followed: Sequence[Followed]) -> dict[str, Any]:

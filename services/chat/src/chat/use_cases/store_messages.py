@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from chat.db import messages
-from chat.domain import events
 from chat.domain.batch import number
-from chat.domain.model import READ_ONLY_AFTER, Draft, Message
-from common import outbox
+from chat.domain.model import READ_ONLY_AFTER, Draft, Message, Role
 from common.clock import Clock
 from common.crash import crash_point
 from common.db import Database, away
@@ -31,7 +29,6 @@ class Writer:
     """Stores messages and hands them to `broadcast` once they are committed.
 
     Args:
-        told: called when events were stored.
         read_only_after: how long after the end of its deal a chat is still written in.
     """
 
@@ -40,13 +37,11 @@ class Writer:
         database: Database,
         clock: Clock,
         broadcast: Broadcast,
-        told: Callable[[], None],
         read_only_after: timedelta = READ_ONLY_AFTER,
     ) -> None:
         self._database = database
         self._clock = clock
         self._broadcast = broadcast
-        self._told = told
         self._read_only_after = read_only_after
         self._gatherer = Gatherer(self._store, MAX_BATCH)
 
@@ -76,7 +71,6 @@ class Writer:
                 raise Unavailable("the message may not be stored") from error
             raise
         crash_point("messages.stored")
-        self._told()
         self._tell(stored)
         return answers
 
@@ -89,13 +83,24 @@ class Writer:
             report(error)
 
     async def _store_batch(self, drafts: Sequence[Draft]) -> tuple[list[Message], list[Message | ServiceError]]:
-        """Store what is new in one transaction; return it, and the answer to each draft."""
+        """Store what is new; return it, and the answer to each draft."""
+        if all(draft.role is not Role.ARBITER for draft in drafts):
+            added = await self._add(drafts)
+            if added is not None:
+                return added, [*added]
+        return await self._sort_out(drafts)
+
+    async def _add(self, drafts: Sequence[Draft]) -> list[Message] | None:
+        """Store them all at once, as nearly always; None where one of them may have to be refused or is known."""
+        now = self._clock.now()
+        async with self._database.reading() as connection:  # one statement, which commits by itself
+            return await messages.add(connection, drafts, now, now - self._read_only_after)
+
+    async def _sort_out(self, drafts: Sequence[Draft]) -> tuple[list[Message], list[Message | ServiceError]]:
         async with self._database.transaction() as connection:
             chats = await messages.lock_chats(connection, drafts)
             known = await messages.find_named(connection, drafts)
             now = self._clock.now()
             batch = number(drafts, chats, known, now, self._read_only_after)
             stored = await messages.insert(connection, batch, now)
-            told = [events.message_stored(n.draft, m) for n, m in zip(batch.new, stored, strict=True)]
-            await outbox.append(connection, told)
         return stored, batch.answered(stored)

@@ -111,12 +111,12 @@ async def read_a_deal(deal_id: Id, who: Reader, money: Moving, currencies: Confi
 async def issue_a_chat_token(
     deal_id: Id, body: ChatTokenIn, who: Reader, money: Moving, request: Request, once: Once
 ) -> ChatTokenOut:
-    """Issue a token with which a party, or the arbiter, enters the deal's chat."""
+    """Issue a token with which a party, or the arbiter while a dispute is open, enters the deal's chat."""
     token = await issue_chat_token(
         money.database,
         money.clock,
         request.app.state.signer,
-        (who.tenant_id, who.scopes),
+        who,
         deal_id,
         body.user_id,
         once,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from common.auth import Principal
 from common.clock import Clock
 from common.db import Database
 from common.errors import Forbidden
@@ -34,7 +35,7 @@ async def issue_chat_token(
     database: Database,
     clock: Clock,
     signer: TokenSigner,
-    who: tuple[int, frozenset[str]],
+    who: Principal,
     deal_id: int,
     user_id: int | None,
     retry: Retry | None = None,
@@ -42,7 +43,7 @@ async def issue_chat_token(
     """Issue a token for a party of the deal, or for the arbiter.
 
     Args:
-        who: the tenant, and the scopes of its key: a party's token wants `default`, an arbiter's `arbiter`.
+        who: the key that asks: a party's token wants its scope `default`, an arbiter's `arbiter`.
         user_id: a party of the deal; None asks for the arbiter's token.
         retry: the call's idempotency key, if it has one: a retry gets a token of its own, none is ever stored.
 
@@ -51,7 +52,7 @@ async def issue_chat_token(
         InvalidDeal: when the user is no party of it.
         Forbidden: when the key lacks the scope.
     """
-    tenant_id, scopes = who
+    tenant_id, scopes = who.tenant_id, who.scopes
     deal, _ = await read_deal(database, tenant_id, deal_id)
     role = "arbiter" if user_id is None else deal.role_of(user_id)
     if role is None:
@@ -68,6 +69,7 @@ async def issue_chat_token(
         "aud": "garant-chat",
         "chat_id": str(deal.chat_id),
         "tenant_id": tenant_id,
+        "key_id": who.key_id,
         "user_id": user_id,
         "role": role,
         "iat": int(now.timestamp()),
