@@ -25,7 +25,8 @@ REPLICATED = (
     "deals-worker",
     "payments-api",
     "payments-worker",
-    "chat",
+    "chat-api",
+    "chat-worker",
 )
 SERVERS = ("nats", "postgres")
 WORKERS = 3
@@ -82,7 +83,7 @@ async def conversation(client: Client) -> Conversation:
 async def connections(system: System) -> list[float]:
     """Return how many connections each replica of chat has now."""
     found = []
-    for container in containers_of(str(system.project), "chat"):
+    for container in containers_of(str(system.project), "chat-api"):
         address = docker(
             "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container
         )

@@ -13,16 +13,18 @@ from sqlalchemy.pool import NullPool
 from common.provision import as_owner, provision, provision_schema
 
 NOTHING: Mapping[str, str | None] = {}
+LOCK_TIMEOUT_MS = 3_000
+"""What waits for a table's lock makes everybody after it wait: a migration gives up, and is tried again."""
 _LOCK = 7_205_759_403_792_794
 
 
-def upgrade(migrations: Path, url: str) -> None:
-    """Bring the database at `url` to the newest revision in the folder `migrations`."""
+def upgrade(migrations: Path, url: str, revision: str = "head") -> None:
+    """Bring the database at `url` to a revision in the folder `migrations`; to the newest by default."""
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["url"] = url
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def migrate_database(
@@ -54,6 +56,7 @@ async def _run(url: str) -> None:
     engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
     async with engine.begin() as connection:
         await connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'"))
         await connection.run_sync(_migrate)
     await engine.dispose()
 

@@ -68,11 +68,11 @@ async def command(options: argparse.Namespace) -> int:
         elif options.command == "create-key":
             key_id, key = await manage_keys.create_key(database, options.tenant, options.scope)
             print(json.dumps({"key_id": key_id, "key": key}))
+        elif options.command == "bootstrap":
+            print(f"{await manage_keys.bootstrap(database, bootstrap_keys())} new keys")
         elif options.command == "close-tenant":
             closed = await manage_keys.close_tenant(database, options.tenant_id)
             print(_tell_closed(options.tenant_id, closed))
-        elif options.command == "bootstrap":
-            print(f"{await manage_keys.bootstrap(database, bootstrap_keys())} new keys")
         elif options.command == "verify":
             found = await check_invariants(database, progress=_show_progress)
             print(file=sys.stderr)

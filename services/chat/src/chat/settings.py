@@ -39,12 +39,10 @@ class ChatSettings(ServiceSettings):
 
 
 class ChatCommandSettings(CommandSettings):
-    """What a command needs: the database alone."""
+    """What the commands need: the database alone."""
 
     chat_database_url: PostgresUrl
 
 
-class ChatMigrationSettings(MigrationSettings):
+class ChatMigrationSettings(ChatCommandSettings, MigrationSettings):
     """What `migrate` needs: the database, and its owner where that is another."""
-
-    chat_database_url: PostgresUrl

@@ -14,10 +14,10 @@ from chat.api import lean, server
 from chat.api.app import Options
 from chat.api.limits import Limits
 from common.metrics import REGISTRY
-from garant_local.nats import Nats
 from support.chatting import ChatHouse, build_chat
 from support.house import House
 from support.packets import Raw, by_hand, connect_packet, message_packet
+from support.sources import Broker
 from support.waiting import eventually
 
 DEEP = "[" * 60_000
@@ -182,7 +182,7 @@ async def test_who_is_refused_hears_nothing_but_that(either_chat: ChatHouse, raw
 
 
 async def test_who_never_asks_for_the_namespace_is_ended(
-    house: House, nats: Nats, monkeypatch: pytest.MonkeyPatch
+    house: House, nats: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "CONNECT_S", 0.3)
     for path in (True, False):
@@ -275,7 +275,7 @@ def waiting_bytes(house: ChatHouse) -> int:
 
 
 @pytest.mark.parametrize("path", [True, False], ids=["lean", "upstream"])
-async def test_who_reads_a_long_history_slowly_is_not_cut_off(house: House, nats: Nats, path: bool) -> None:
+async def test_who_reads_a_long_history_slowly_is_not_cut_off(house: House, nats: Broker, path: bool) -> None:
     options = Options(limits=Limits(client_buffer_bytes=64 * 1024), lean=path)  # a slice of the history is as much
     count = 4_000
     async with build_chat(house, nats.url, options=options) as built, by_hand(built.url) as raw:

@@ -9,7 +9,7 @@ from accounts.domain.errors import KeyUnknown, TenantUnknown
 from accounts.domain.ledger import HOUSE_TENANT
 from common import outbox
 from common.auth import Principal, hash_key, new_key
-from common.db import Connection, Database
+from common.db import Database
 from common.errors import InvalidInput
 
 SCOPES = ("default", "arbiter", "withdraw", "approve")
@@ -22,11 +22,7 @@ async def create_tenant(database: Database, name: str) -> int:
         InvalidInput: when the tenant with this name was closed.
     """
     async with database.transaction() as connection:
-        return await _tenant(connection, name)
-
-
-async def _tenant(connection: Connection, name: str) -> int:
-    tenant_id, is_open = await keys.create_tenant(connection, name)
+        tenant_id, is_open = await keys.create_tenant(connection, name)
     if not is_open:
         raise InvalidInput(f"the tenant {name} ({tenant_id}) was closed; choose another name")
     return tenant_id
@@ -88,15 +84,18 @@ class Wanted:
 async def bootstrap(database: Database, wanted: Sequence[Wanted]) -> int:
     """Make each key's tenant and store the key, where they are missing; return how many keys were new.
 
+    A key that was revoked stays so, and a tenant that is closed gets none.
+
     Raises:
-        InvalidInput: when a scope is unknown, or a tenant with its name was closed.
+        InvalidInput: when a scope is unknown.
     """
     async with database.transaction() as connection:
         new = 0
         for one in wanted:
             _check_scopes(one.scopes)
-            tenant_id = await _tenant(connection, one.tenant)
-            new += await keys.store_key(connection, tenant_id, hash_key(one.key), sorted(set(one.scopes)))
+            tenant_id, is_open = await keys.create_tenant(connection, one.tenant)
+            if is_open:
+                new += await keys.store_key(connection, tenant_id, hash_key(one.key), sorted(set(one.scopes)))
     return new
 
 
