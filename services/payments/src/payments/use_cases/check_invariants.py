@@ -1,6 +1,6 @@
 """Our rows against the ledger, our wallets against the chain, and our changes against the outbox.
 
-A pass costs what is new and what takes its turn, never the history (ADR 0018); `reconcile` reads all of it.
+A pass costs what is new and what takes its turn, never the history (ADR 0020); `reconcile` reads all of it.
 """
 
 from collections.abc import Sequence
