@@ -27,7 +27,6 @@ QUERY = "EIO=4&transport="
 ENDED = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 
 
-UNMENDED = pytest.mark.xfail(strict=True, reason="python-engineio waits for a poll that does not come")
 MALFORMED = {
     "an unknown packet of Socket.IO": "4abc",
     "an unknown packet of Engine.IO": "7",
@@ -232,7 +231,6 @@ class TestPolling:
             ("433", 3),
         ]
 
-    @UNMENDED
     async def test_what_is_no_packet_ends_the_session(self, bare: Bare) -> None:
         query = await bare.polling()
         assert (await bare.post(query, "abc"))[0] == 400
@@ -244,7 +242,6 @@ class TestPolling:
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await bare.socket(f"{QUERY}websocket&sid=nonsense")
 
-    @UNMENDED
     async def test_a_body_over_the_limit_is_refused(self, bare: Bare) -> None:
         query = await bare.polling()
         status, _ = await asyncio.wait_for(bare.post(query, "4" + "x" * 70_000), PATIENCE_S)
@@ -255,7 +252,6 @@ class TestPolling:
         assert (await bare.post(query, "1"))[0] == 200
         assert (await bare.get(query))[0] == 400
 
-    @UNMENDED
     async def test_a_close_packet_ends_the_poll_that_is_under_way(self, bare: Bare) -> None:
         query = await bare.polling()
         await bare.post(query, bare.connecting)

@@ -70,6 +70,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
         super().__init__(server, sid)
         self.request = request
         self.address = address
+        self.broken = False
         self._queued_bytes = 0
 
     def write(self, bundle: Bundle) -> int:
@@ -98,8 +99,14 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
 
     async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
         """End the connection; a client that does not close its WebSocket then is cut off."""
+        ended = self.closed or self.closing
         await super().close(wait, abort, reason)
-        if self.upgraded:
+        if ended:
+            return
+        if not self.upgraded:
+            self.queue.put_nowait(packet.Packet(packet.NOOP))  # it ends a poll that is under way
+        else:
+            self.queue.put_nowait(None)  # upstream's writer closes the WebSocket after what waits
             asyncio.get_running_loop().call_later(CLOSE_S, self.abort)
 
     async def receive(self, pkt: packet.Packet) -> None:
@@ -110,10 +117,11 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
             await self.server.malformed(self.sid)
 
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
-        """Take what a polling client posts; when it is malformed the connection ends, as its next poll tells."""
+        """Take what a polling client posts; when it is malformed or too much, the connection ends."""
         try:
             await super().handle_post_request(environ)
-        except (ValueError, IndexError, KeyError):
+        except (ValueError, IndexError, KeyError, exceptions.ContentTooLongError):
+            self.broken = True
             await self.server.malformed(self.sid)
 
     async def _websocket_handler(self, ws: PlainWebSocket) -> None:
@@ -295,11 +303,14 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
             refusal = self._addresses.refusal(self._address_of(request))
             if refusal is not None:
                 raise RateLimited(refusal, REFUSED_FOR_S)
-        elif request.headers.get("upgrade"):
-            socket = self.sockets.get(request.query["sid"])
-            if socket is not None:
-                socket.request = request
-        return await super().handle_request(request)
+            return await super().handle_request(request)
+        socket: Socket | None = self.sockets.get(request.query["sid"])
+        if socket is not None and request.headers.get("upgrade"):
+            socket.request = request
+        response = await super().handle_request(request)
+        if socket is not None and socket.broken and request.method == "POST":
+            response.set_status(400)  # upstream says that all is well
+        return response
 
     def _address_of(self, request: web.Request) -> str:
         return self._addresses.of(request.remote, request.headers.get("x-forwarded-for"))
