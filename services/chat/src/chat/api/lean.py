@@ -113,7 +113,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
         """Take what a polling client posts; when it is malformed the connection ends, as its next poll tells."""
         try:
             await super().handle_post_request(environ)
-        except (ValueError, IndexError, KeyError):
+        except (exceptions.ContentTooLongError, ValueError, IndexError, KeyError):
             await self.server.malformed(self.sid)
 
     async def _websocket_handler(self, ws: PlainWebSocket) -> None:
@@ -349,6 +349,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
         socket = self.sockets.get(sid)
         if socket is not None:
             self._addresses.offended(socket.address)
+
+    async def end_if_banned(self, sid: str) -> None:
+        """End the connection of a client that was refused, where its address was refused too often."""
+        socket = self.sockets.get(sid)
+        if socket is not None and self._addresses.banned(socket.address):
+            await socket.close(wait=False)
 
     async def malformed(self, sid: str) -> None:
         """End a connection whose client sends what the protocol does not know."""
