@@ -37,11 +37,11 @@ def token(chat_id: str, user_id: int | None, role: str, *, key: bytes = b"\x11",
     return jwt.encode(claims, Ed25519PrivateKey.from_private_bytes(key * 32), algorithm="EdDSA")
 
 
-async def test_history_comes_first_then_live_messages_in_one_order(chat_house: ChatHouse) -> None:
-    chat_id, alice, bob, _ = await chat_house.chat()
-    first = await chat_house.listen(chat_id)
+async def test_history_comes_first_then_live_messages_in_one_order(either_chat: ChatHouse) -> None:
+    chat_id, alice, bob, _ = await either_chat.chat()
+    first = await either_chat.listen(chat_id)
     acks = [await first.say(alice, "hello"), await first.say(bob, "hi")]
-    second = await chat_house.listen(chat_id)
+    second = await either_chat.listen(chat_id)
     acks.append(await second.say(bob, "still there?"))
 
     assert await second.until(3) == await first.until(3) == [1, 2, 3]
@@ -59,9 +59,9 @@ async def test_history_comes_first_then_live_messages_in_one_order(chat_house: C
 
 
 @pytest.mark.parametrize("transports", [("websocket",), ("polling",), ("polling", "websocket")])
-async def test_every_transport_works(chat_house: ChatHouse, transports: tuple[str, ...]) -> None:
-    chat_id, alice, _, _ = await chat_house.chat()
-    listener = await chat_house.listen(chat_id, transports=transports)
+async def test_every_transport_works(either_chat: ChatHouse, transports: tuple[str, ...]) -> None:
+    chat_id, alice, _, _ = await either_chat.chat()
+    listener = await either_chat.listen(chat_id, transports=transports)
 
     await listener.say(alice, "hello")
 
@@ -208,11 +208,11 @@ async def test_what_does_not_fit_is_ignored_and_the_connection_stays(chat_house:
 
 
 @pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error", "__disconnect_final"])
-async def test_reserved_names_reach_no_handler(chat_house: ChatHouse, name: str) -> None:
-    chat_id, alice, _, _ = await chat_house.chat()
-    other = await chat_house.house.deal(alice, await chat_house.house.user(3))
-    eve = await chat_house.listen(chat_id)
-    victim = await chat_house.listen(other["chat_id"])
+async def test_reserved_names_reach_no_handler(either_chat: ChatHouse, name: str) -> None:
+    chat_id, alice, _, _ = await either_chat.chat()
+    other = await either_chat.house.deal(alice, await either_chat.house.user(3))
+    eve = await either_chat.listen(chat_id)
+    victim = await either_chat.listen(other["chat_id"])
     await victim.say(alice, "secret")
 
     await eve.client.eio.send(f'2["{name}", {{}}, {{"token": "{other["chat_id"]}"}}]')
@@ -224,10 +224,10 @@ async def test_reserved_names_reach_no_handler(chat_house: ChatHouse, name: str)
     assert [m["message"] for m in eve.heard] == ["after"]
 
 
-async def test_a_second_connect_on_one_connection_ends_it(chat_house: ChatHouse) -> None:
-    chat_id, alice, _, _ = await chat_house.chat()
-    other = await chat_house.house.deal(alice, await chat_house.house.user(3))
-    listener = await chat_house.listen(chat_id)
+async def test_a_second_connect_on_one_connection_ends_it(either_chat: ChatHouse) -> None:
+    chat_id, alice, _, _ = await either_chat.chat()
+    other = await either_chat.house.deal(alice, await either_chat.house.user(3))
+    listener = await either_chat.listen(chat_id)
 
     await listener.client.eio.send(f'0{{"token": "{other["chat_id"]}"}}')
 
@@ -235,9 +235,9 @@ async def test_a_second_connect_on_one_connection_ends_it(chat_house: ChatHouse)
     assert listener.heard == []
 
 
-async def test_one_clients_messages_keep_their_order(chat_house: ChatHouse) -> None:
-    chat_id, alice, _, _ = await chat_house.chat()
-    writer, reader = await chat_house.listen(chat_id), await chat_house.listen(chat_id)
+async def test_one_clients_messages_keep_their_order(either_chat: ChatHouse) -> None:
+    chat_id, alice, _, _ = await either_chat.chat()
+    writer, reader = await either_chat.listen(chat_id), await either_chat.listen(chat_id)
 
     for number in range(300):
         await writer.client.emit("message", {"user_id": alice, "message": str(number)})
@@ -249,11 +249,11 @@ async def test_one_clients_messages_keep_their_order(chat_house: ChatHouse) -> N
 
 @pytest.mark.parametrize("kept", [tracks.MOST_KEPT, 1])
 async def test_joining_under_fire_loses_doubles_and_reorders_nothing(
-    chat_house: ChatHouse, kept: int, monkeypatch: pytest.MonkeyPatch
+    either_chat: ChatHouse, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracks, "MOST_KEPT", kept)
-    chat_id, alice, bob, _ = await chat_house.chat()
-    writers = [await chat_house.listen(chat_id) for _ in range(2)]
+    chat_id, alice, bob, _ = await either_chat.chat()
+    writers = [await either_chat.listen(chat_id) for _ in range(2)]
     stop = asyncio.Event()
 
     async def write(listener: Any, user: int) -> None:
@@ -263,7 +263,7 @@ async def test_joining_under_fire_loses_doubles_and_reorders_nothing(
     writing = [asyncio.create_task(write(w, u)) for w, u in zip(writers, (alice, bob), strict=True)]
     joined = []
     for _ in range(10):
-        joined += await asyncio.gather(*(chat_house.listen(chat_id) for _ in range(6)))
+        joined += await asyncio.gather(*(either_chat.listen(chat_id) for _ in range(6)))
     stop.set()
     await asyncio.gather(*writing)
     total = (await writers[0].say(alice, "last"))["seq"]
@@ -272,13 +272,13 @@ async def test_joining_under_fire_loses_doubles_and_reorders_nothing(
         assert await listener.until(total) == list(range(1, total + 1))
 
 
-async def test_binary_packets_end_the_connection(chat_house: ChatHouse) -> None:
-    chat_id, alice, _, _ = await chat_house.chat()
+async def test_binary_packets_end_the_connection(either_chat: ChatHouse) -> None:
+    chat_id, alice, _, _ = await either_chat.chat()
     for packet in ('5999999-["message",{"_placeholder":true,"num":0}]', b"bytes"):
-        listener = await chat_house.listen(chat_id)
+        listener = await either_chat.listen(chat_id)
         await listener.client.eio.send(packet)
         await asyncio.wait_for(listener.closed.wait(), 10)
-    listener = await chat_house.listen(chat_id)
+    listener = await either_chat.listen(chat_id)
     await listener.client.emit("message", {"user_id": alice, "message": b"bytes"})
     await asyncio.wait_for(listener.closed.wait(), 10)
 
@@ -344,10 +344,10 @@ async def test_a_failed_broadcast_strands_nobody(chat_house: ChatHouse) -> None:
 
 
 async def test_a_reader_that_stops_reading_is_cut_off_and_costs_the_others_nothing(
-    chat_house: ChatHouse,
+    either_chat: ChatHouse,
 ) -> None:
-    chat_id, alice, _, _ = await chat_house.chat()
-    url = chat_house.url.removeprefix("http://")
+    chat_id, alice, _, _ = await either_chat.chat()
+    url = either_chat.url.removeprefix("http://")
     host, port = url.split(":")
     reader, deaf = await asyncio.open_connection(host, int(port), limit=1)
     request = f"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {url}\r\nUpgrade: websocket\r\n"
@@ -356,7 +356,7 @@ async def test_a_reader_that_stops_reading_is_cut_off_and_costs_the_others_nothi
     )
     payload = f'40{{"token":"{chat_id}"}}'.encode()
     deaf.write(bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload)
-    writer = await chat_house.listen(chat_id)
+    writer = await either_chat.listen(chat_id)
     text = "x" * 4000
 
     for _ in range(30):
@@ -370,9 +370,9 @@ async def test_a_reader_that_stops_reading_is_cut_off_and_costs_the_others_nothi
     assert received < 3000 * len(text)
 
 
-async def test_a_frame_over_64_kib_ends_the_connection(chat_house: ChatHouse) -> None:
-    chat_id, alice, _, _ = await chat_house.chat()
-    listener = await chat_house.listen(chat_id)
+async def test_a_frame_over_64_kib_ends_the_connection(either_chat: ChatHouse) -> None:
+    chat_id, alice, _, _ = await either_chat.chat()
+    listener = await either_chat.listen(chat_id)
 
     await listener.client.emit("message", {"user_id": alice, "message": "x" * 70_000})
 

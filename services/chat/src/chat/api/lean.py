@@ -92,21 +92,21 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
             self.queue.get_nowait()
             self.queue.task_done()
         if not self.upgraded:  # a proxy may carry others' requests where this client's came from
-            self.queue.put_nowait(None)
-            self.server.start_background_task(self.close, wait=False, abort=True)
+            self.server.start_background_task(self.close, wait=False)
         elif self.request.transport is not None:
             self.request.transport.abort()
 
     async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
-        """End the connection; a client that does not close its WebSocket then is cut off."""
-        ended = self.closed or self.closing
-        await super().close(wait, abort, reason)
-        if ended:
+        """End the connection as when its wire breaks; a client that does not close its WebSocket then is cut off.
+
+        A CLOSE packet is not sent: python-socketio's client does not connect anew after it.
+        """
+        if self.closed or self.closing:
             return
-        if not self.upgraded:
-            self.queue.put_nowait(packet.Packet(packet.NOOP))  # it ends a poll that is under way
-        else:
-            self.queue.put_nowait(None)  # upstream's writer closes the WebSocket after what waits
+        await super().close(wait=False, abort=True, reason=reason)
+        # It ends the writer, or the poll that is under way.
+        self.queue.put_nowait(None if self.upgraded else packet.Packet(packet.NOOP))
+        if self.upgraded:
             asyncio.get_running_loop().call_later(CLOSE_S, self.abort)
 
     async def receive(self, pkt: packet.Packet) -> None:
@@ -127,9 +127,8 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
     async def _websocket_handler(self, ws: PlainWebSocket) -> None:
         try:
             await super()._websocket_handler(ws)
-        except (ValueError, IndexError):  # what upstream can't read; its writer ends with what waits
+        except (ValueError, IndexError):  # what upstream can't read
             await self.server.malformed(self.sid)
-            self.queue.put_nowait(None)
 
 
 class LeanSocket(Socket):
@@ -262,7 +261,7 @@ class LeanSocket(Socket):
                 raise Malformed("an unknown packet")
 
     async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
-        """End the connection: the client reads what it was sent, and that it is over."""
+        """See `Socket.close`: the client reads what it was sent before."""
         if self._timer is not None:
             self._timer.cancel()
         if self._transport is None:
@@ -275,7 +274,7 @@ class LeanSocket(Socket):
         await self.server._trigger_event("disconnect", self.sid, reason, run_async=False)
         self.closed = True
         if not abort and not self._transport.is_closing():
-            self._transport.write(frame(b"1") + CLOSING)
+            self._transport.write(CLOSING)
             self._transport.close()
             self._next(CLOSE_S, self._transport.abort)
 
@@ -360,6 +359,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
         socket = self.sockets.get(sid)
         if socket is not None:
             self._addresses.offended(socket.address)
+
+    async def end_if_banned(self, sid: str) -> None:
+        """End the connection of a client that was refused, where its address was refused too often."""
+        socket = self.sockets.get(sid)
+        if socket is not None and self._addresses.banned(socket.address):
+            await socket.close(wait=False)
 
     async def malformed(self, sid: str) -> None:
         """End a connection whose client sends what the protocol does not know."""

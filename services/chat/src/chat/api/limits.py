@@ -87,10 +87,14 @@ class Addresses:
             return forwarded_for.rpartition(",")[2].strip()[:64]
         return peer
 
+    def banned(self, address: str) -> bool:
+        """Tell whether an address was refused too often lately."""
+        refusals = self._refusals.get(address)
+        return refusals is not None and refusals.left(self._monotonic()) < 1
+
     def refusal(self, address: str) -> str | None:
         """Tell why one more connection of an address is refused, or return None."""
-        refusals = self._refusals.get(address)
-        if refusals is not None and refusals.left(self._monotonic()) < 1:
+        if self.banned(address):
             return _counted("refusals", "too many refused tokens or malformed packets; try again in a minute")
         if self._total >= self._limits.connections:
             return _counted("connections", "this server has as many connections as it takes; try again later")

@@ -19,6 +19,9 @@ log = get_logger()
 MOST_UNDER_WAY = 256
 """Messages of one client that are being stored; it is read on when there are fewer."""
 
+FETCH_S = 2.0
+"""How long a client that polls, or reads slowly, may take to fetch its last answers when the process ends."""
+
 
 class Link:
     """See `chat.api.rooms.Link`.
@@ -114,10 +117,12 @@ class Link:
         await self._fewer_than(MOST_UNDER_WAY)
 
     async def at_rest(self, timeout_s: float) -> None:
-        """Return once all messages are stored and answered, or the time is over."""
+        """Return once all messages are stored and their answers fetched, or the time is over."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, timeout_s)):
+            async with asyncio.timeout(timeout_s):
                 await self._fewer_than(1)
+            async with asyncio.timeout(FETCH_S):
+                await self.drained()
 
     async def _fewer_than(self, most: int) -> None:
         while self._under_way >= most:

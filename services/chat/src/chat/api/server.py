@@ -113,6 +113,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
         if sid is not None and self.manager.is_connected(sid, NAMESPACE):
             self._stop_waiting(eio_sid)
             self._joined(eio_sid)
+        else:
+            await self.eio.end_if_banned(eio_sid)
 
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         if eio_sid not in self.environ:

@@ -1,7 +1,6 @@
 """The events of clients: connects are admitted, `message` and `read` stored and answered, all else is ignored."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -139,13 +138,15 @@ class Sockets:
 
     async def close(self, patience_s: float) -> None:
         """End all connections, once what their clients have sent is stored and answered."""
-        until = time.monotonic() + patience_s
-        for link in self.links:
+        links = self.links
+        for link in links:
             link.closing = True
-        for link in self.links:
-            await link.at_rest(until - time.monotonic())
-            ENDED.labels("shutdown").inc()
-            await self._server.eio.end(link.socket.sid)
+        await asyncio.gather(*(self._close(link, patience_s) for link in links))
+
+    async def _close(self, link: Link, patience_s: float) -> None:
+        await link.at_rest(patience_s)
+        ENDED.labels("shutdown").inc()
+        await self._server.eio.end(link.socket.sid)
 
     # What clients say
 
