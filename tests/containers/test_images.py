@@ -83,7 +83,12 @@ def test_every_process_ends_by_itself_within_the_time_that_docker_waits(composed
 
 
 def compose_config(tmp_path: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "GARANT_SECRETS": str(tmp_path), **settings}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(Path.home()),
+        "GARANT_SECRETS": str(tmp_path),
+        **settings,
+    }
     argv = [DOCKER, "compose", "--file", "docker-compose.yml", "--env-file", os.devnull, "config"]
     return subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
