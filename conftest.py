@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import hypothesis
 import pytest
 
+from chat.api.app import Options
 from support.chain import SandboxNode, sandbox_node
 from support.chatting import ChatHouse, build_chat
 from support.house import House, build_house
@@ -74,4 +75,11 @@ async def tron_node(shared_tron_node: SandboxNode) -> SandboxNode:
 async def chat_house(house: House, nats: Broker) -> AsyncIterator[ChatHouse]:
     """Accounts, deals and chat over clean databases."""
     async with build_chat(house, nats.url) as built:
+        yield built
+
+
+@pytest.fixture(params=[True, False], ids=["lean", "upstream"])
+async def either_chat(request: pytest.FixtureRequest, house: House, nats: Broker) -> AsyncIterator[ChatHouse]:
+    """The same on the lean path, and on that of python-engineio."""
+    async with build_chat(house, nats.url, options=Options(lean=request.param)) as built:
         yield built

@@ -18,6 +18,7 @@ from payments.use_cases.check_payments import check_payments
 from payments.use_cases.context import Payments
 from payments.use_cases.scan_chain import MOST_BLOCKS, scan_chain
 from support.chain import SOLID, SandboxNode
+from support.counted_rows import rows_read
 from support.house import House, build_house
 from support.servers import Databases, databases, free_port, running, temporary_folder
 from support.waiting import eventually
@@ -37,9 +38,6 @@ _FILL = """
            now() + interval '1 hour' + user_id * interval '1 second'
       FROM w
 """
-_READ = """
-    SELECT relname, (COALESCE(seq_tup_read, 0) + COALESCE(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables
-"""
 _UNDONE = """
     SELECT (SELECT count(*) FROM payment WHERE status = 'waiting' AND received >= amount)
          + (SELECT count(*) FROM sweep WHERE step <> 'swept')
@@ -47,7 +45,6 @@ _UNDONE = """
 """
 # A table of thirty rows is read whole, since that is cheap: the counters shall tell what large ones cost.
 _AS_LARGE = "ALTER DATABASE garant_payments SET enable_seqscan = off"
-_OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'payments-test'"
 
 
 @dataclass(slots=True)
@@ -142,15 +139,8 @@ class Stage:
             await connection.execute("VACUUM ANALYZE")
 
     async def rows_read(self) -> dict[str, int]:
-        """Return how many rows were ever read of each table; our connections tell it as they end."""
-        await self.parts.database.close()
-        async with self.owner() as connection:
-
-            async def gone() -> bool:
-                return bool(await connection.fetchval(_OURS) == 0)
-
-            await eventually(gone)
-            return {row[0]: row[1] for row in await connection.fetch(_READ)}
+        """Return how many rows were ever read of each table."""
+        return await rows_read(self.house.databases, "payments", self.parts.database)
 
     async def calls(self) -> int:
         """Return how many calls the node has got, and count from zero again."""

@@ -39,12 +39,11 @@ class Cashier:
     @property
     def parts(self) -> Payments:
         """The parts of payments."""
-        assert self.house.parts is not None
-        return self.house.parts
+        return parts_of(self.house)
 
     def gateway(self, gateway_id: str = "tron_usdt") -> Gateway:
         """Return a gateway."""
-        return self.parts.gateways[gateway_id]
+        return gateway_of(self.house, gateway_id)
 
     def decide(self, **policy: Any) -> None:
         """Change what the operator decides."""
@@ -127,11 +126,7 @@ class Cashier:
 
     async def rows(self, query: str) -> list[Any]:
         """Ask payments' database."""
-        connection = await asyncpg.connect(self.house.databases.owner_url("payments"))
-        try:
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
+        return await rows(self.house, query)
 
     async def chain_balance(self, address: str, gateway_id: str = "tron_usdt") -> int:
         """Return the solid balance of a gateway's asset."""
@@ -161,6 +156,26 @@ class Cashier:
         assert theirs["ok"], theirs
         assert await self.rows("SELECT key FROM booking WHERE applied_at IS NULL") == []
         assert await self.rows("SELECT txid FROM transfer WHERE class = 'unexplained'") == []
+
+
+def parts_of(house: House) -> Payments:
+    """Return the parts of payments."""
+    assert house.parts is not None
+    return house.parts
+
+
+def gateway_of(house: House, gateway_id: str = "tron_usdt") -> Gateway:
+    """Return a gateway."""
+    return parts_of(house).gateways[gateway_id]
+
+
+async def rows(house: House, query: str) -> list[Any]:
+    """Ask payments' database."""
+    connection = await asyncpg.connect(house.databases.owner_url("payments"))
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
 
 
 def wallet(payment: dict[str, Any]) -> str:

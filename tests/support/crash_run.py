@@ -112,7 +112,8 @@ class Run:
                 return False
             await asyncio.sleep(LOOK_EVERY_S)
         struck = time.monotonic()
-        await self._until_ready(strike.point.service, first)
+        if not STORIES_OF_ALL_KINDS[strike.story].command:
+            await self._until_ready(strike.point.service, first)
         self.struck += 1
         self._tell(f"{strike} struck after {struck - begun:.1f} s, ready {time.monotonic() - struck:.1f} s later")
         return True

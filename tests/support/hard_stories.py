@@ -9,6 +9,7 @@ from socketio.exceptions import SocketIOError
 from support.chatting import Listener, Refused, leave, listen
 from support.client import GaveUp
 from support.event_stories import garble, lose
+from support.operator_stories import reopen, rescan, stake
 from support.stories import DEPOSIT, STORIES, UNIT, Cast, Story
 from support.system import stopped
 
@@ -126,4 +127,7 @@ STORIES_OF_ALL_KINDS = STORIES | {
     "garble": Story(garble),
     "lose": Story(lose, slow=True),
     "bury": Story(bury, slow=True, alone=True),
+    "stake": Story(stake, alone=True, command=True),
+    "rescan": Story(rescan, with_money=True, command=True),
+    "reopen": Story(reopen, alone=True),
 }

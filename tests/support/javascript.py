@@ -19,6 +19,9 @@ TELLINGS = [
         "joining while others speak loses and doubles nothing",
         "a lost connection comes back by itself",
         "what was said while away is sent after the reconnect",
+        "after_seq continues where the client stopped",
+        "a message that is sent again is stored once",
+        "how far a party has read is told",
         "who leaves is gone, and the others stay",
     )
     for transport in TRANSPORTS

@@ -279,12 +279,14 @@ class Story:
         with_money: the customer has money at hand.
         slow: it takes minutes.
         alone: others can't be told meanwhile.
+        command: a command dies in it, and the service lives on.
     """
 
     play: Play
     with_money: bool = False
     slow: bool = False
     alone: bool = False
+    command: bool = False
 
 
 STORIES = {

@@ -14,6 +14,7 @@ import httpx
 from support.client import Client, GaveUp, client_of
 from support.proofs import Chain, prove
 from support.system import COMMANDS, System, running_system
+from torture.alarms import PROVEN_EVERY_S, PROVERS, Alarms
 from torture.chaos import Chaos
 from torture.plan import VICTIMS, Blow, plan
 from torture.traffic import Traffic
@@ -47,7 +48,7 @@ def torture(seed: int, seconds: float, workers: int, folder: Path) -> Report:
     _say(f"SEED={seed}: {len(blows)} blows in {seconds:.0f} s, {workers} workers")
     report = Report()
     try:
-        with running_system(keep_in=folder) as system:
+        with running_system({"INVARIANTS_INTERVAL_S": str(PROVEN_EVERY_S)}, keep_in=folder) as system:
             asyncio.run(_run(system, blows, seed, workers, report))
     except (AssertionError, GaveUp) as error:
         report.wrong.append(f"{type(error).__name__}: {error}")
@@ -64,18 +65,23 @@ def torture(seed: int, seconds: float, workers: int, folder: Path) -> Report:
 
 async def _run(system: System, blows: Sequence[Blow], seed: int, workers: int, report: Report) -> None:
     async with client_of(system, PATIENCE_S) as client:
-        traffic, chaos, chain = Traffic(client, seed), Chaos(system), Chain(client)
+        traffic, chaos, chain, alarms = Traffic(client, seed), Chaos(system), Chain(client), Alarms(client)
         working = [asyncio.create_task(traffic.work(worker)) for worker in range(workers)]
-        telling = asyncio.create_task(_tell(traffic, chaos))
+        beside = [asyncio.create_task(_tell(traffic, chaos, alarms)), asyncio.create_task(alarms.watch())]
         await chaos.carry_out(blows)
         _say("every blow has fallen; the traffic comes to its end")
         traffic.open = False
         await _until_ready(client)
         await asyncio.gather(*working)
         await traffic.rest(chain, REST_WITHIN_S)
-        telling.cancel()
         report.wrong += traffic.failures + await prove(client, chain, told_once=False)
+        for task in beside:
+            if not task.cancel():  # one that ended by itself ended badly
+                task.result()
+        with (system.data.parent / "console.log").open(errors="replace") as console:
+            report.wrong += alarms.wrong(console)
         report.lines += _table(client, chaos, traffic, await traffic.final_states())
+        report.lines += [f"{'proofs':12} {name:10} {len(alarms.passes[name]):6}" for name in PROVERS]
 
 
 async def _until_ready(client: Client) -> None:
@@ -98,7 +104,7 @@ async def _ready(client: Client, name: str) -> bool:
         return False
 
 
-async def _tell(traffic: Traffic, chaos: Chaos) -> None:
+async def _tell(traffic: Traffic, chaos: Chaos, alarms: Alarms) -> None:
     begun = time.monotonic()
     while True:
         await asyncio.sleep(TELL_EVERY_S)
@@ -106,7 +112,7 @@ async def _tell(traffic: Traffic, chaos: Chaos) -> None:
         _say(
             f"{time.monotonic() - begun:6.0f} s  {blows:4} blows  {len(traffic.casts):5} stories,"
             f" {traffic.under_way} under way  {client.calls} calls, {client.retries} retries"
-            f"  {len(traffic.failures)} failures, {len(client.broken)} answers 500",
+            f"  {len(traffic.failures)} failures, {len(client.broken)} answers 500, {len(alarms.raised)} alarms",
             DIM,
         )
 

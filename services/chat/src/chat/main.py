@@ -114,10 +114,13 @@ def _background(parts: Parts) -> list[Work]:
         if await tell_messages(parts.database):
             parts.relay.nudge()
 
-    jobs = upkeep(parts.database, parts.check, parts.settings.invariants_interval_s, parts.producers, handling)
+    interval_s = parts.settings.invariants_interval_s
+    jobs = [
+        lambda: every(TELL_EVERY_S, "tell", tell),
+        *upkeep(parts.database, parts.check, interval_s, parts.producers, handling),
+    ]
     return [
         parts.relay.run,
-        lambda: every(TELL_EVERY_S, "tell", tell),
         *consumers(parts.bus, parts.database, handling),
         Elected(parts.settings.chat_database_url, "chat-jobs", jobs).run,
     ]

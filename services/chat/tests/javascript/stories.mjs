@@ -143,6 +143,51 @@ const STORIES = {
     assert.equal((await alice.say(customer, "welcome back")).seq, 6);
   },
 
+  async "after_seq continues where the client stopped"(transports, { chat_id, customer, performer }) {
+    const alice = await connected(transports, { token: chat_id });
+    const heard = [];
+    const auth = (give) => give({ token: chat_id, after_seq: heard.at(-1)?.seq ?? 0 });
+    const bob = await connected(transports, auth);
+    bob.on("message", (message) => heard.push(message));
+    for (const n of numbers(3)) await alice.say(customer, `${n}`);
+    await bob.until(3);
+    bob.io.engine.close();
+    await until(() => !bob.connected, () => "the disconnect");
+    for (const n of [4, 5]) await alice.say(customer, `${n}`);
+    await until(() => bob.connected, () => "the reconnect");
+    await bob.say(performer, "6");
+    await bob.until(6);
+    assert.deepEqual(bob.seqs(), numbers(6));
+    assert.deepEqual(heard.map(({ message }) => message), numbers(6).map(String));
+  },
+
+  async "a message that is sent again is stored once"(transports, { chat_id, customer }) {
+    const alice = await connected(transports, { token: chat_id });
+    const payload = { user_id: customer, message: "once", client_msg_id: "a-1" };
+    const send = () => alice.timeout(TIMEOUT_MS).emitWithAck("message", payload);
+    const acks = await Promise.all([send(), send()]);
+    alice.io.engine.close();
+    await until(() => !alice.connected, () => "the disconnect");
+    acks.push(await send()); // after the reconnect, by the client itself
+    for (const ack of acks) assert.deepEqual(ack, acks[0]);
+    assert.equal((await alice.say(customer, "two")).seq, 2);
+    await until(() => alice.heard.at(-1)?.seq === 2, () => "the second message");
+    assert.deepEqual([...new Set(alice.heard.map(({ message }) => message))], ["once", "two"]);
+  },
+
+  async "how far a party has read is told"(transports, { chat_id, customer, performer }) {
+    const alice = await connected(transports, { token: chat_id });
+    const reads = [];
+    alice.on("read", (read) => reads.push(read));
+    const bob = await connected(transports, { token: chat_id });
+    await bob.say(performer, "read me");
+    await alice.until(1);
+    const answer = await alice.timeout(TIMEOUT_MS).emitWithAck("read", { user_id: customer, seq: 1 });
+    assert.deepEqual(answer, { read: true });
+    await until(() => reads.length > 0, () => "the read mark");
+    assert.deepEqual(reads, [{ role: "customer", last_read_seq: 1 }]);
+  },
+
   async "who leaves is gone, and the others stay"(transports, { chat_id, customer }) {
     const [alice, bob] = [await connected(transports, { token: chat_id }), await connected(transports, { token: chat_id })];
     const gone = new Promise((resolve) => bob.once("disconnect", resolve));

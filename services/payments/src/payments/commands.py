@@ -116,12 +116,15 @@ async def show_rescan(parts: Payments, options: argparse.Namespace, currencies: 
             for t in done.found[:MOST_ROWS]
         ]
         print(table(("block", "txid", "log", "class", "to", "amount", ""), rows, "rlrllrl"))
+    if done.aside:
+        aside = [(height, item.txid, item.reason) for height, item in done.aside[:MOST_ROWS]]
+        print(table(("block", "set aside", "why"), aside, "rll"))
     deposits = done.classes[TransferClass.DEPOSIT]
     verdict(
-        not done.found,
+        not done.found and not done.aside,
         f"{done.blocks:,} blocks read again: {len(done.found)} transfers were missing and are stored now, "
         f"{deposits} of them deposits, which the worker credits; {done.settled} transactions settled, "
-        f"{done.unreadable} unreadable and set aside",
+        f"{len(done.aside)} set aside (replay-quarantined)",
     )
     return 0
 

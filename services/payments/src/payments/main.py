@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from common import crash
 from common.auth import CachedVerifier
 from common.bus import Bus
 from common.clock import SystemClock
@@ -343,6 +344,7 @@ def command_currencies() -> Currencies:
 async def command_parts() -> AsyncIterator[Payments]:
     """Wire what the use cases share, for a command; the worker tells the events."""
     settings = load(PaymentsSettings)
+    crash.arm("payments", settings.crash_point_file)
     async with AsyncExitStack() as stack:
         database = Database(settings.payments_database_url, "payments-command", 4)
         stack.push_async_callback(database.close)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
@@ -15,12 +14,11 @@ from tronpy.providers import AsyncHTTPProvider
 
 from payments.domain.errors import NodeLied
 from payments.domain.model import Step
-from payments.domain.ports import Gateway
 from payments.use_cases import check_payments as checks
 from payments.use_cases.check_invariants import check_invariants
 from payments.use_cases.check_payments import check_payments
-from payments.use_cases.context import Payments
 from payments.use_cases.scan_chain import scan_chain
+from support.cashier import gateway_of, parts_of, rows, wallet
 from support.chain import USDT as CONTRACT
 from support.chain import SandboxNode, address_of, new_key
 from support.contracts import check_event
@@ -30,15 +28,6 @@ from tron_sandbox.addresses import to_base58
 from tron_sandbox.evm import FAKE_USDT, PAYOUT
 
 AT_ONCE = timedelta()
-
-
-def parts_of(house: House) -> Payments:
-    assert house.parts is not None
-    return house.parts
-
-
-def gateway_of(house: House) -> Gateway:
-    return parts_of(house).gateways["tron_usdt"]
 
 
 async def begin(house: House, node: SandboxNode) -> int:
@@ -63,10 +52,6 @@ async def read(house: House, payment: dict[str, Any]) -> dict[str, Any]:
     answer = await house.call("payments", "GET", f"/payment/{payment['payment_id']}")
     found: dict[str, Any] = answer.json()
     return found
-
-
-def wallet(payment: dict[str, Any]) -> str:
-    return str(payment["gateway_data"]["address"])
 
 
 async def rich(node: SandboxNode, usdt: str = "1000") -> PrivateKey:
@@ -100,14 +85,6 @@ async def sweep_through(house: House, node: SandboxNode) -> None:
         await node.settle()
         await scan_chain(parts_of(house), gateway_of(house))
     await check_payments(parts_of(house), AT_ONCE)
-
-
-async def rows(house: House, query: str) -> list[Any]:
-    connection = await asyncpg.connect(house.databases.owner_url("payments"))
-    try:
-        return [tuple(row) for row in await connection.fetch(query)]
-    finally:
-        await connection.close()
 
 
 async def test_a_payment_is_credited_then_swept_and_succeeds(paying_house: House, tron_node: SandboxNode) -> None:
@@ -463,3 +440,19 @@ async def test_another_tenants_payment_is_not_found(paying_house: House) -> None
 
     assert (foreign.status_code, foreign.json()["code"]) == (404, "payment_not_found")
     assert (foreign_user.status_code, foreign_user.json()["code"]) == (404, "user_not_found")
+
+
+async def test_a_payment_is_shown_though_its_gateway_is_not_configured_any_more(
+    paying_house: House, tron_node: SandboxNode
+) -> None:
+    house = paying_house
+    alice = await begin(house, tron_node)
+    payment = await pay(house, alice)
+    assert house.payments is not None
+    left = {name: gateway for name, gateway in parts_of(house).gateways.items() if name != "tron_usdt"}
+    house.payments.state.parts = replace(parts_of(house), gateways=left)
+
+    found = await house.call("payments", "GET", f"/payment/{payment['payment_id']}")
+
+    assert found.status_code == 200, found.text
+    assert found.json()["gateway_data"] == {"address": wallet(payment), "network": "tron", "token_contract": None}

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from common.logging import get_logger
+from common.metrics import REGISTRY
 from payments.domain.errors import NodeUnavailable
 from payments.use_cases import store_blocks, tell_lag
 from payments.use_cases.check_invariants import check_invariants
@@ -17,6 +18,7 @@ from payments.use_cases.replay_quarantined import replay_quarantined
 from payments.use_cases.scan_chain import scan_chain
 from payments.use_cases.store_transfers import store_transfers
 from support.chain import SandboxNode, sandbox_node
+from support.customer import rich
 from support.house import House
 from support.node_gate import node_gate
 from support.scanning import Scanner, scanner
@@ -27,6 +29,7 @@ log = get_logger()
 
 INFOS = "walletsolidity/gettransactioninfobyblocknum"
 HEADER = "walletsolidity/getblock"
+WHOLE = "walletsolidity/getblockbynum"
 BLOCK_S = 3
 
 
@@ -301,8 +304,8 @@ async def test_a_transaction_that_the_database_refuses_is_set_aside_and_its_bloc
         await one.pay(good, "2")
         real, address = store_transfers, bad["gateway_data"]["address"]
 
-        async def refusing(*arguments: Any) -> Any:
-            found = await real(*arguments)
+        async def refusing(*arguments: Any, **more: Any) -> Any:
+            found = await real(*arguments, **more)
             if any(t.to_address == address for t in arguments[-1].transfers):
                 await arguments[1].execute(sa.text("SELECT 1 / 0"))
             return found
@@ -318,11 +321,44 @@ async def test_a_transaction_that_the_database_refuses_is_set_aside_and_its_bloc
         assert await one.balance(alice) == "3.000000"
 
 
+async def test_a_node_that_hides_what_contracts_send_is_told_once(
+    migrated: Databases, tron_node: SandboxNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hiding(path: str, asked: dict[str, Any], answer: Any) -> Any:
+        for info in answer if path == INFOS else []:
+            info.pop("internal_transactions", None)
+        return answer
+
+    reported: list[BaseException] = []
+    monkeypatch.setattr(tell_lag, "report", reported.append)
+
+    def hidden() -> float:
+        return REGISTRY.get_sample_value("garant_payments_hidden_calls_total", {"network": "tron"}) or 0.0
+
+    async with node_gate(tron_node.url) as gate, scanner(migrated, tron_node, gate.url) as one:
+        alice = await one.begin()
+        payment, customer = await one.ask(alice), await rich(tron_node)
+        began = hidden()
+        await customer.pay_many(payment["gateway_data"]["address"], [1, 2])
+        await one.settle()
+        assert hidden() == began, "this node tells"
+
+        gate.alter = hiding
+        for _ in range(2):
+            await customer.pay_many(payment["gateway_data"]["address"], [1, 2])
+            await one.settle()
+        await one.pay(payment, "1")  # a call of the token alone hides nothing
+        await one.settle()
+
+        assert hidden() == began + 2
+        assert [type(error) for error in reported] == [tell_lag.CallsHidden]
+
+
 async def test_a_block_of_another_chain_on_one_node_is_taken_from_the_other(
     migrated: Databases, tron_node: SandboxNode, told: list[BaseException]
 ) -> None:
     def foreign(path: str, asked: dict[str, Any], answer: Any) -> Any:
-        if path == HEADER and "block_header" in answer:
+        if path in (HEADER, WHOLE) and "block_header" in answer:
             answer["block_header"]["raw_data"]["parentHash"] = "ab" * 32
         return answer
 
@@ -346,7 +382,7 @@ async def test_a_chain_that_fits_on_no_node_alarms_once_and_stands_still_until_i
     migrated: Databases, tron_node: SandboxNode, told: list[BaseException]
 ) -> None:
     def foreign(path: str, asked: dict[str, Any], answer: Any) -> Any:
-        if path == HEADER and "block_header" in answer:
+        if path in (HEADER, WHOLE) and "block_header" in answer:
             answer["block_header"]["raw_data"]["parentHash"] = "ab" * 32
         return answer
 
@@ -412,6 +448,28 @@ async def test_a_steady_scan_takes_two_calls_a_block_and_one_a_tick(solo: Scanne
     assert sum(calls.values()) <= 2 * blocks + blocks
 
 
+async def test_catching_up_takes_two_calls_for_a_full_block_and_one_for_an_empty_one(solo: Scanner) -> None:
+    alice = await solo.begin()
+    payment = await solo.ask(alice)
+    await watch(solo)
+    full, first = 10, await height(solo)
+    for _ in range(full):
+        await solo.node.mine(2)
+        await solo.pay(payment, "1")
+    await solo.node.settle()
+    await solo.node.admin("requests", clear=True)
+    await solo.scan()
+    calls = await solo.node.admin("requests")
+    scanned = await height(solo) - first
+
+    assert scanned >= 3 * full
+    assert calls[INFOS] == full
+    # The newest solid block's header is the tick's own, and its content is empty here.
+    assert calls[WHOLE] == scanned - 1
+    assert calls[HEADER] == 1
+    assert (await solo.read(payment))["received_amount"] == "10.000000"
+
+
 async def test_trx_is_shown_at_the_head_and_credited_without_fetching_its_block_again(solo: Scanner) -> None:
     alice = await solo.begin()
     body = {"gateway_id": "tron_trx", "user_id": alice, "amount": "30", "currency": "TRX"}
@@ -429,7 +487,7 @@ async def test_trx_is_shown_at_the_head_and_credited_without_fetching_its_block_
 
     assert (shown["seen_amount"], shown["received_amount"]) == ("30.000000", "0.000000")
     assert (done["seen_amount"], done["received_amount"]) == ("0.000000", "30.000000")
-    assert "walletsolidity/getblockbynum" not in calls
+    assert WHOLE not in calls
 
 
 async def test_money_sent_before_a_payment_expired_counts_in_time_after_an_outage(solo: Scanner) -> None:

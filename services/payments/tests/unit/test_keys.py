@@ -163,7 +163,9 @@ def test_only_a_strangers_transfer_to_a_deposit_wallet_is_a_deposit(
 def test_when_a_payment_is_done(
     received: int, applied: bool, unswept: int, late: bool, expected: PaymentStatus
 ) -> None:
-    payment = Payment(1, 1, 1, "tron_usdt", 1, "T", "USDT", 10, 99, PaymentStatus.WAITING, 1, NOW, NOW, NOW)
+    payment = Payment(
+        1, 1, 1, "tron_usdt", 1, "T", "USDT", 10, 99, PaymentStatus.WAITING, 1, NOW, NOW, NOW, "tron"
+    )
     chain_time = NOW if late else NOW - timedelta(seconds=1)
 
     found = next_status(

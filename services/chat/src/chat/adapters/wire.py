@@ -22,7 +22,8 @@ from common.metrics import REGISTRY
 log = get_logger()
 
 ROOM = "chat.room."
-PROCESSES = "chat.processes"
+PROCESSES = "chat.live.processes"
+"""Not of two words: the stream of chat's events keeps what is published on `chat.*`."""
 MOST_BYTES = 256_000
 """The most that is told at once; a message of 4,000 characters takes up to 24 kB."""
 BEAT_S = 2.0

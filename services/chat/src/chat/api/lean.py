@@ -87,36 +87,41 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
 
     def abort(self) -> None:
         """End the connection at once; what waits for the client is dropped."""
-        if self.request.transport is not None:
-            self.request.transport.abort()
         while not self.queue.empty():
             self.queue.get_nowait()
             self.queue.task_done()
+        if not self.upgraded:  # a proxy may carry others' requests where this client's came from
+            self.queue.put_nowait(None)
+            self.server.start_background_task(self.close, wait=False, abort=True)
+        elif self.request.transport is not None:
+            self.request.transport.abort()
 
     async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
         """End the connection; a client that does not close its WebSocket then is cut off."""
         await super().close(wait, abort, reason)
-        if not abort and self.upgraded:
+        if self.upgraded:
             asyncio.get_running_loop().call_later(CLOSE_S, self.abort)
 
     async def receive(self, pkt: packet.Packet) -> None:
         """Take a packet; what is malformed ends the connection."""
         try:
             await super().receive(pkt)
-        except exceptions.UnknownPacketError:
+        except (exceptions.UnknownPacketError, IndexError):
             await self.server.malformed(self.sid)
 
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
-        """Take what a polling client posts.
-
-        Raises:
-            EngineIOError: when it is malformed; the connection has ended.
-        """
+        """Take what a polling client posts; when it is malformed the connection ends, as its next poll tells."""
         try:
             await super().handle_post_request(environ)
-        except (ValueError, IndexError, KeyError) as error:
+        except (ValueError, IndexError, KeyError):
             await self.server.malformed(self.sid)
-            raise exceptions.EngineIOError("malformed") from error
+
+    async def _websocket_handler(self, ws: PlainWebSocket) -> None:
+        try:
+            await super()._websocket_handler(ws)
+        except (ValueError, IndexError):  # what upstream can't read; its writer ends with what waits
+            await self.server.malformed(self.sid)
+            self.queue.put_nowait(None)
 
 
 class LeanSocket(Socket):

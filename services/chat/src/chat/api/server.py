@@ -6,6 +6,7 @@ collects without a limit), a malformed packet that is survived.
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -114,14 +115,16 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
             self._joined(eio_sid)
 
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        if eio_sid not in self.environ:
+            return  # it came in the same body as what ended the connection
         try:
-            if not isinstance(data, str) or data[:1] not in ("0", "1", "2", "3"):
-                raise Malformed("not a packet that a client sends")
+            if not isinstance(data, str) or data[:1] not in ("0", "1", "2"):
+                raise Malformed("not a packet that a client sends: acknowledgements are not asked for")
             if data[0] == "2":
                 await self._take_event(eio_sid, data)
             else:
                 await super()._handle_eio_message(eio_sid, data)
-        except (Malformed, ValueError, KeyError, IndexError, TypeError) as error:
+        except (Malformed, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             log.debug("chat.malformed", error=repr(error))
             await self.eio.malformed(eio_sid)
         except Exception as error:
@@ -139,7 +142,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
         if data[1:2] == "/":
             return  # of a namespace that nobody is connected to
         number = int(data[1:start]) if start > 1 else None
-        arguments = orjson.loads(data[start:])
+        arguments = _read_json(data[start:])
         if not arguments or not isinstance(arguments[0], str):
             raise Malformed("an event without a name")
         handler = self._events.get(arguments[0])
@@ -150,3 +153,13 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
         """Close a connection, so that its client connects anew: it hears no `disconnect` packet of Socket.IO."""
         ENDED.labels(reason).inc()
         self.start_background_task(self.eio.end, eio_sid)
+
+
+def _read_json(text: str) -> Any:
+    """Read JSON; half of a surrogate pair, which orjson does not take, is refused later and in words."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        if "\\ud" not in text.lower():
+            raise
+        return json.loads(text)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -70,7 +70,7 @@ class Sockets:
         server.handle({"message": self._message, "read": self._read}, self._begin_join)
 
     @property
-    def links(self) -> Iterable[Link]:
+    def links(self) -> Sequence[Link]:
         """All admitted clients."""
         return tuple(self._links.values())
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from common.internal import InternalClient
 from common.logging import get_logger
-from payments.domain.model import Booked, Booking, Credited, Deposit
+from payments.domain.model import Booking, Credited, Deposit
 
 log = get_logger()
 
@@ -70,14 +70,6 @@ class HttpAccounts:
         found = await self._client.call("POST", "/internal/v1/operations", {"operations": operations})
         return [(result["outcome"], result["reason"]) for result in found["results"]]
 
-    async def outside(self, after: int) -> list[Booked]:
-        """See the port."""
-        found = await self._client.call("GET", "/internal/v1/outside", params={"after": after})
-        return [
-            Booked(o["id"], o["key"], o["kind"], o["currency"], int(o["amount_units"]))
-            for o in found["operations"]
-        ]
-
     async def credited(self, after: int) -> list[Credited]:
         """See the port."""
         found = await self._client.call("GET", "/internal/v1/outside", params={"after": after})
@@ -87,9 +79,9 @@ class HttpAccounts:
                 kind=d["kind"],
                 key=d["key"],
                 tenant_id=d["tenant_id"],
-                owner=d["inside"],
-                gateway_id=d["outside"].removeprefix("external:"),
-                currency=d["currency"],
+                owner=d["inside"] or "",
+                gateway_id=(d["outside"] or "").removeprefix("external:"),
+                currency=d["currency"] or "",
                 amount=int(d["amount_units"]),
             )
             for d in found["operations"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from tronpy.keys import to_base58check_address, to_hex_address
 
-from payments.adapters.tron_parse import Json, logged, native
+from payments.adapters.tron_parse import Json, hides_calls, logged, native
 from payments.domain.errors import NodeLied
 from payments.domain.intents import NATIVE
 from payments.domain.model import MOST_RAW, BlockContent, Result, Transfer, Unreadable
@@ -58,6 +58,8 @@ def read_content(
                 transfers += native(transactions[place], info)
             _check_amounts(transfers)
             content.transfers.extend(transfers)
+            if transactions is not None and hides_calls(info):
+                content.hidden.append(info["id"])
         except BROKEN as error:
             content.unreadable.append(_set_aside(info, place, error))
     return content

@@ -30,7 +30,7 @@ ENERGY_MARGIN_PERCENT = 10
 PRICES_KEPT_S = 3.0
 """A block's time: a price may change with any block, and every transfer that was priced before burns in vain."""
 BLOCKS_KEPT = 64
-"""Blocks whose transactions were fetched at the head: they are not fetched again when they are solid."""
+"""Blocks whose transactions came with their header, or were fetched at the head: they are not fetched again."""
 
 
 class TronNode:
@@ -42,7 +42,7 @@ class TronNode:
 
     def __init__(self, pool: NodePool) -> None:
         self._pool = pool
-        self._at_head: OrderedDict[str, list[Json]] = OrderedDict()
+        self._whole: OrderedDict[str, list[Json]] = OrderedDict()
         self._assets: set[str] = set()
         self._prices: tuple[float, Prices] | None = None
 
@@ -77,8 +77,19 @@ class TronNode:
                 raise ForeignBlock(f"its block {height} follows {header.parent}, we know {parent}")
             return header
 
-        body = {"id_or_num": str(height), "detail": False}
-        return await self._pool.ask("walletsolidity/getblock", body, read, height)
+        if NATIVE not in self._assets:
+            body = {"id_or_num": str(height), "detail": False}
+            return await self._pool.ask("walletsolidity/getblock", body, read, height)
+
+        def read_whole(answer: Any) -> Header:
+            header = read(answer)
+            if not header.empty and not answer.get("transactions"):
+                raise NodeLied(f"block {height} is not empty, but its transactions are missing")
+            self._keep(header, answer)
+            return header
+
+        # Who asks for the header wants the content next: with TRX that is the block itself, in one call.
+        return await self._pool.ask("walletsolidity/getblockbynum", {"num": height}, read_whole, height)
 
     async def head_block(self, height: int) -> HeadBlock | None:
         """See the port."""
@@ -93,12 +104,12 @@ class TronNode:
         return await self._pool.ask("wallet/getblockbynum", {"num": height}, read, height)
 
     def _keep(self, header: Header, block: Json) -> None:
-        """Keep a block's transactions until it is solid: the hash says that it is the same block."""
+        """Keep a block's transactions until its content is read: the hash says that it is the same block."""
         if NATIVE in self._assets:
             with contextlib.suppress(KeyError, TypeError, AttributeError):
-                self._at_head[header.hash] = [slim(t) for t in block.get("transactions", [])]
-            while len(self._at_head) > BLOCKS_KEPT:
-                self._at_head.popitem(last=False)
+                self._whole[header.hash] = [slim(t) for t in block.get("transactions", [])]
+            while len(self._whole) > BLOCKS_KEPT:
+                self._whole.popitem(last=False)
 
     async def solid_content(self, header: Header) -> BlockContent:
         """See the port.
@@ -120,7 +131,7 @@ class TronNode:
         try:
             return await self._pool.ask(method, body, read, header.height)
         except NodeUnavailable:
-            self._at_head.pop(header.hash, None)
+            self._whole.pop(header.hash, None)
             if first:
                 return first[0]
             raise
@@ -129,7 +140,7 @@ class TronNode:
         """Return a block's transactions where TRX is watched, which leaves no logs."""
         if NATIVE not in self._assets:
             return None
-        if (kept := self._at_head.get(header.hash)) is not None:
+        if (kept := self._whole.get(header.hash)) is not None:
             return kept
 
         def read(block: Any) -> list[Json]:

@@ -74,6 +74,17 @@ def logged(info: Json, assets: dict[str, str]) -> list[Transfer]:
     return found
 
 
+def hides_calls(info: Json) -> bool:
+    """Tell whether a receipt shows that contracts called each other, and not what they sent.
+
+    A log of another contract than the one that was called can't be without such a call. A node that does not keep
+    them (`vm.saveInternalTx = false`) hides the TRX that contracts send.
+    """
+    called = info.get("contract_address")
+    logs = {"41" + entry["address"] for entry in info.get("log", [])}
+    return called is not None and bool(logs - {called}) and "internal_transactions" not in info
+
+
 def native(transaction: Json, info: Json) -> list[Transfer]:
     """Return the TRX that a transaction moved, itself and inside contracts."""
     if info.get("result") == "FAILED":

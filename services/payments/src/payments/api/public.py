@@ -36,7 +36,7 @@ def show(payment: Payment, parts: Payments, currencies: Currencies, sight: Sight
     """Show a payment, and what its payer sees of the head."""
     currency = currencies.get(payment.currency)
     assert currency is not None, f"{payment.currency} was configured once and must stay (CURRENCIES)"
-    return PaymentOut.of(payment, parts.gateways[payment.gateway_id], currency, sight)
+    return PaymentOut.of(payment, parts.gateways.get(payment.gateway_id), currency, sight)
 
 
 @routes.get("/gateways", responses=answers())

@@ -1,5 +1,6 @@
 """The shapes of requests and answers."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
@@ -97,8 +98,9 @@ class PaymentOut(BaseModel):
     )
 
     @classmethod
-    def of(cls, payment: Payment, gateway: Gateway, currency: Currency, sight: Sight) -> "PaymentOut":
-        """Show a payment."""
+    def of(cls, payment: Payment, gateway: Gateway | None, currency: Currency, sight: Sight) -> "PaymentOut":
+        """Show a payment; of one whose gateway is not configured any more, what is stored."""
+        data: Mapping[str, str] = {"address": payment.address, "network": payment.network}
         return cls(
             payment_id=payment.id,
             status=payment.status.value,
@@ -111,7 +113,7 @@ class PaymentOut(BaseModel):
             currency=payment.currency,
             created_at=payment.created_at,
             expires_at=payment.expires_at,
-            gateway_data=GatewayData.model_validate(gateway.data(payment.address)),
+            gateway_data=GatewayData.model_validate(gateway.data(payment.address) if gateway else data),
         )
 
 

@@ -8,10 +8,13 @@ import sqlalchemy as sa
 from common.db import Connection, Row
 from payments.domain.model import Booking
 
+PAUSE = "LEAST(interval '1 hour', interval '15 seconds' * power(2, LEAST(refusals, 10)))"
+"""How long a posting that the ledger refused waits: it holds up nothing behind it."""
+
 _INSERT = sa.text(
     """
-    INSERT INTO booking (key, kind, tenant_id, currency, giver, taker, amount, created_at)
-    VALUES (:key, :kind, :tenant_id, :currency, :giver, :taker, :amount, :now) ON CONFLICT DO NOTHING
+    INSERT INTO booking (key, kind, tenant_id, currency, giver, taker, amount, created_at, due_at)
+    VALUES (:key, :kind, :tenant_id, :currency, :giver, :taker, :amount, :now, :now) ON CONFLICT DO NOTHING
     """
 )
 _NOT_APPLIED = sa.text(
@@ -23,7 +26,13 @@ _NOT_APPLIED = sa.text(
 _DUE = sa.text(
     """
     SELECT key, kind, tenant_id, currency, giver, taker, amount::text FROM booking
-     WHERE applied_at IS NULL AND key > :after ORDER BY key LIMIT :limit
+     WHERE applied_at IS NULL AND due_at <= :now ORDER BY due_at, key LIMIT :limit
+    """
+)
+_REFUSED = sa.text(
+    f"""
+    UPDATE booking SET refusals = refusals + 1, due_at = CAST(:now AS timestamptz) + {PAUSE}
+     WHERE key = ANY(:keys) AND applied_at IS NULL
     """
 )
 _APPLIED = sa.text("UPDATE booking SET applied_at = :now WHERE key = ANY(:keys) AND applied_at IS NULL")
@@ -50,9 +59,14 @@ async def not_applied(connection: Connection, before: datetime, limit: int) -> l
     return [_booking(row) for row in rows]
 
 
-async def due(connection: Connection, after: str, limit: int) -> list[Booking]:
-    """Return bookings above a key that accounts has not answered for."""
-    return [_booking(row) for row in await connection.execute(_DUE, {"after": after, "limit": limit})]
+async def due(connection: Connection, now: datetime, limit: int) -> list[Booking]:
+    """Return bookings to post, in the order in which they are due."""
+    return [_booking(row) for row in await connection.execute(_DUE, {"now": now, "limit": limit})]
+
+
+async def refused(connection: Connection, keys: Sequence[str], now: datetime) -> None:
+    """Let bookings that accounts did not apply wait, longer each time."""
+    await connection.execute(_REFUSED, {"keys": list(keys), "now": now})
 
 
 def _booking(row: Row) -> Booking:

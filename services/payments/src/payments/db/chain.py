@@ -1,12 +1,14 @@
 """The scanner's cursor, transfers and our own transactions in PostgreSQL."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from common.db import Connection
+from common.db import Connection, Row
+from payments.db.bookings import PAUSE
 from payments.domain.model import Arrival, Arrived, Deposit, GatewayInfo, Header, Payment, Transfer, TransferClass
 
 _CURSOR = sa.text("SELECT height, hash, block_time FROM scan_cursor WHERE network = :network")
@@ -57,13 +59,22 @@ _APPLIED = sa.text(
     ON CONFLICT (wallet_id, currency) DO UPDATE SET currency = excluded.currency
     """
 )
-_NOT_APPLIED = sa.text(
-    """
+_DEPOSIT = """
     SELECT t.network, t.txid, t.log_index, t.height, w.tenant_id, w.user_id, t.gateway_id, t.payment_id,
            t.currency, t.amount::text, w.address, t.arrival
       FROM transfer t JOIN wallet w ON w.id = t.wallet_id
-     WHERE t.class = 'deposit' AND t.applied_at IS NULL AND t.stored_at <= :before
-     ORDER BY t.stored_at, t.txid, t.log_index LIMIT :limit
+     WHERE t.class = 'deposit' AND t.applied_at IS NULL
+"""
+_NOT_APPLIED = sa.text(
+    f"{_DEPOSIT} AND t.stored_at <= :before ORDER BY t.stored_at, t.txid, t.log_index LIMIT :limit"
+)
+_DUE = sa.text(f"{_DEPOSIT} AND t.due_at <= :before ORDER BY t.due_at, t.txid, t.log_index LIMIT :limit")
+_REFUSED = sa.text(
+    f"""
+    UPDATE transfer t SET refusals = t.refusals + 1, due_at = CAST(:now AS timestamptz) + {PAUSE}
+      FROM unnest(CAST(:networks AS text[]), CAST(:txids AS text[]), CAST(:log_indexes AS int[]))
+           AS k (network, txid, log_index)
+     WHERE (t.network, t.txid, t.log_index) = (k.network, k.txid, k.log_index) AND t.applied_at IS NULL
     """
 )
 _WAITS = sa.text(
@@ -89,13 +100,6 @@ _OPEN = sa.text(
     """
     INSERT INTO own_wallet (network, address, opened_height) VALUES (:network, :address, :height)
     ON CONFLICT DO NOTHING RETURNING address
-    """
-)
-_TOTALS = sa.text(
-    """
-    SELECT currency, count(*), sum(amount)::text, count(applied_at),
-           COALESCE(sum(amount) FILTER (WHERE applied_at IS NOT NULL), 0)::text
-      FROM transfer WHERE class = 'deposit' GROUP BY currency ORDER BY currency
     """
 )
 
@@ -205,37 +209,38 @@ async def insert_transfer(
     return (await connection.first(_INSERT_TRANSFER, values)) is not None
 
 
-async def applied(connection: Connection, keys: list[str], now: datetime) -> None:
+async def applied(connection: Connection, keys: Sequence[str], now: datetime) -> None:
     """Note that accounts has applied deposits; a key names the network, transaction and log."""
+    await connection.execute(_APPLIED, _named(keys) | {"now": now})
+
+
+async def refused(connection: Connection, keys: Sequence[str], now: datetime) -> None:
+    """Let deposits that accounts did not apply wait, longer each time."""
+    await connection.execute(_REFUSED, _named(keys) | {"now": now})
+
+
+def _named(keys: Sequence[str]) -> dict[str, Any]:
     parts = [key.split(":") for key in keys]
-    values = {
+    return {
         "networks": [network for network, _, _ in parts],
         "txids": [txid for _, txid, _ in parts],
         "log_indexes": [int(log_index) for _, _, log_index in parts],
-        "now": now,
     }
-    await connection.execute(_APPLIED, values)
+
+
+async def due(connection: Connection, before: datetime, limit: int) -> list[Deposit]:
+    """Return deposits to post that were due before a time, in that order."""
+    return _deposits(await connection.execute(_DUE, {"before": before, "limit": limit}))
 
 
 async def not_applied(connection: Connection, before: datetime, limit: int) -> list[Deposit]:
     """Return deposits in blocks before a time that accounts has not answered for."""
-    rows = await connection.execute(_NOT_APPLIED, {"before": before, "limit": limit})
+    return _deposits(await connection.execute(_NOT_APPLIED, {"before": before, "limit": limit}))
+
+
+def _deposits(rows: Sequence[Row]) -> list[Deposit]:
     found: list[dict[str, Any]] = [dict(row) for row in rows]
     return [Deposit(**values | {"amount": int(values["amount"])}) for values in found]
-
-
-async def totals(connection: Connection) -> list[dict[str, object]]:
-    """Return, per currency, how many deposits there are and their sum, and of those applied."""
-    return [
-        {
-            "currency": row[0],
-            "deposits": row[1],
-            "deposited_units": row[2],
-            "applied": row[3],
-            "applied_units": row[4],
-        }
-        for row in await connection.execute(_TOTALS)
-    ]
 
 
 async def all_applied(connection: Connection, payment_id: int) -> bool:

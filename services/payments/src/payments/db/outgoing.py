@@ -25,7 +25,7 @@ _OF_WITHDRAWAL = sa.text(f"SELECT {_OUTGOING} {_FROM} WHERE o.withdrawal_id = :i
 _BY_TXID = sa.text(f"SELECT {_OUTGOING} {_FROM} WHERE o.network = :network AND o.txid = ANY(:txids)")
 _SETTLE = sa.text(
     """
-    UPDATE outgoing SET state = :state, height = :height, fee_sun = :fee
+    UPDATE outgoing SET state = :state, height = :height, fee_sun = :fee, settled_at = now()
      WHERE network = :network AND txid = :txid AND state IN ('sent', 'dead')
     """
 )

@@ -12,7 +12,7 @@ from payments.domain.model import Payment, PaymentStatus, Wallet
 _WALLET = "w.id, w.tenant_id, w.user_id, w.gateway_id, w.network, w.derivation_index, w.address, w.status"
 _PAYMENT = """
     p.id, p.tenant_id, p.user_id, p.gateway_id, p.wallet_id, w.address, p.currency, p.amount::text,
-    p.received::text, p.status, p.version, p.created_at, p.updated_at, p.expires_at
+    p.received::text, p.status, p.version, p.created_at, p.updated_at, p.expires_at, w.network
 """
 _IDLE_WALLET = sa.text(
     f"""

@@ -9,6 +9,8 @@ from payments.domain.intents import DepositKey
 
 MOST_RAW = 64 * 1024
 """Characters of a transaction that was set aside; the node has the rest."""
+HOUSE_TENANT = 0
+"""Whom the ledger books our own capital and fees for."""
 
 
 class PaymentStatus(StrEnum):
@@ -102,6 +104,7 @@ class Payment:
     created_at: datetime
     updated_at: datetime
     expires_at: datetime
+    network: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +192,16 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class BlockContent:
-    """What a solid block holds: the watched assets' transfers, and the result of every transaction."""
+    """What a solid block holds: the watched assets' transfers, and the result of every transaction.
+
+    `hidden` names transactions in which contracts called each other and whose receipts don't tell what they sent:
+    TRX that came to us there is not among the transfers.
+    """
 
     transfers: list[Transfer]
     results: list[Result]
     unreadable: list[Unreadable] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,25 +247,18 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
-    """What came from outside or went there, as the ledger has it; `place` orders the pages of a list."""
-
-    place: int
-    key: str
-    kind: str
-    currency: str | None
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
 class Credited:
-    """What came from outside or went there as the ledger has it, with whose it was and what it came through."""
+    """What came from outside or went there as the ledger has it, with whose it was and what it came through.
+
+    `place` orders the pages of a list. Where the ledger was tampered with, a name is empty or the amount zero:
+    what is compared must not fail.
+    """
 
     place: int
     kind: str
     key: str
     tenant_id: int
-    owner: str | None
+    owner: str
     gateway_id: str
     currency: str
     amount: int
@@ -265,16 +266,7 @@ class Credited:
     @property
     def user_id(self) -> int:
         """The user, of a deposit."""
-        return int((self.owner or "").removeprefix("user:"))
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What comes from outside or goes there as we stored it, and whether accounts' answer was noted."""
-
-    key: str
-    amount: int
-    applied: bool
+        return int(self.owner.removeprefix("user:"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +305,13 @@ class Booking:
     giver: str
     taker: str
     amount: int
+
+
+def funding(gateway: GatewayInfo, transfer: Transfer) -> Booking:
+    """Return what the ledger has to know of money that reached a wallet of our own: it is our capital."""
+    key = f"{gateway.network}:{transfer.txid}:{transfer.log_index}"
+    legs = (f"external:{gateway.id}", "operator")
+    return Booking(key, "funding", HOUSE_TENANT, gateway.currency, *legs, transfer.amount)
 
 
 class WithdrawalStatus(StrEnum):

@@ -6,7 +6,6 @@ from typing import Protocol
 from payments.domain.intents import Intent
 from payments.domain.model import (
     BlockContent,
-    Booked,
     Booking,
     Credited,
     Deposit,
@@ -114,12 +113,8 @@ class Accounts(Protocol):
         """Post bookings; return each one's outcome and the reason of a refusal."""
         ...
 
-    async def outside(self, after: int) -> list[Booked]:
-        """Return a page of what was applied between the ledger and the outside, in its order, above a place."""
-        ...
-
     async def credited(self, after: int) -> list[Credited]:
-        """Return a page of applied deposits with whom they were credited to, above a place."""
+        """Return a page of what was applied between the ledger and the outside, in its order, above a place."""
         ...
 
     async def booked(self, keys: Sequence[str]) -> dict[str, int]:

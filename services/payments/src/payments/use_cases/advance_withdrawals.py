@@ -22,7 +22,7 @@ from common.logging import get_logger, report
 from payments.db import bookings, outgoing, withdrawals
 from payments.domain import events
 from payments.domain.errors import ContractRefuses, SignerRefused
-from payments.domain.intents import Payout
+from payments.domain.intents import NATIVE, Payout
 from payments.domain.model import Outgoing, Purpose, Signed, TxState, Withdrawal, WithdrawalStatus
 from payments.domain.payouts import NotYet, Promise, Purse, check_held, payout_burn
 from payments.domain.ports import Gateway
@@ -235,7 +235,9 @@ async def _pay_from(
 
 async def _promised(connection: Connection, parts: Payments, main: str, found: Withdrawal) -> list[Promise]:
     out = await withdrawals.promised(connection, main, found.id)
-    return [Promise(number, parts.gateways[gateway].asset, amount, burn) for number, gateway, amount, burn in out]
+    # Of a gateway that is not configured any more the asset is unknown: as TRX it is spared in any case.
+    assets = {gateway.info.id: gateway.asset for gateway in parts.gateways.values()}
+    return [Promise(number, assets.get(gateway, NATIVE), amount, burn) for number, gateway, amount, burn in out]
 
 
 async def _follow(parts: Payments, found: Withdrawal) -> Withdrawal:

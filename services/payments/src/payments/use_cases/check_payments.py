@@ -25,6 +25,7 @@ log = get_logger()
 CREDIT_AFTER = timedelta(seconds=10)
 """The event credits within a second; what it missed is posted directly."""
 BATCH = 100
+MOST_BATCHES = 50
 
 
 async def check_payments(parts: Payments, interval: timedelta) -> None:
@@ -50,17 +51,20 @@ async def _guarded(name: str, step: Callable[[], Awaitable[int]]) -> None:
 
 
 async def _credit_missed(parts: Payments) -> int:
-    now = parts.clock.now()
-    async with parts.database.transaction() as connection:
-        missed = await chain.not_applied(connection, now - CREDIT_AFTER, BATCH)
-    if not missed:
-        return 0
-    applied = await parts.accounts.credit(missed)
-    crash_point("missed.credited")
-    async with parts.database.transaction() as connection:
+    before, credited = parts.clock.now() - CREDIT_AFTER, 0
+    for _ in range(MOST_BATCHES):
+        async with parts.database.transaction() as connection:
+            missed = await chain.due(connection, before, BATCH)
+        if not missed:
+            break
+        applied = await parts.accounts.credit(missed)
+        crash_point("missed.credited")
         keys = [deposit.key for deposit, done in zip(missed, applied, strict=True) if done]
-        await chain.applied(connection, keys, parts.clock.now())
-    return len(missed)
+        async with parts.database.transaction() as connection:
+            await chain.applied(connection, keys, parts.clock.now())
+            await chain.refused(connection, [deposit.key for deposit in missed], parts.clock.now())
+        credited += len(keys)
+    return credited
 
 
 async def finish_payments(parts: Payments, gateway: Gateway) -> int:

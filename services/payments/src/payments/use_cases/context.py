@@ -64,8 +64,6 @@ class Payments:
     told: Callable[[], None]
     opened: set[str] = field(default_factory=set)
     """Our own wallets whose books are known to be open."""
-    turns: dict[str, int] = field(default_factory=dict)
-    """Up to which wallet each gateway's balances were compared with the chain in this round."""
     scans: dict[str, ScanState] = field(default_factory=lambda: defaultdict(ScanState))
     """What this process remembers of each network between two looks of its scanner."""
 

@@ -1,11 +1,12 @@
 """Open the books of our own wallets: what they held before we watched them is our capital."""
 
+from common.crash import crash_point
 from common.logging import get_logger
 from payments.db import bookings, books, chain
-from payments.domain.model import Booking, TransferClass
+from payments.domain.model import TransferClass, funding
 from payments.domain.ports import Gateway
 from payments.use_cases.context import Payments, asset_of
-from payments.use_cases.store_transfers import HOUSE_TENANT, opening
+from payments.use_cases.store_transfers import opening
 
 log = get_logger()
 
@@ -30,6 +31,7 @@ async def open_own_wallets(parts: Payments, gateway: Gateway) -> None:
         head = await gateway.chain.solid_head()
         if cursor is None or head.hash != cursor.hash:
             return
+        crash_point("opening.read")
         async with parts.database.transaction() as connection:
             locked = await chain.lock_cursor(connection, network)
             if locked.hash != head.hash or not await chain.open_wallet(connection, network, address, head.height):
@@ -42,9 +44,7 @@ async def open_own_wallets(parts: Payments, gateway: Gateway) -> None:
                     await chain.insert_transfer(
                         connection, (info, head), found, TransferClass.FUNDING, chain.Owner()
                     )
-                    key = f"{network}:{found.txid}:{found.log_index}"
-                    legs = (f"external:{info.id}", "operator")
-                    booking = Booking(key, "funding", HOUSE_TENANT, info.currency, *legs, units)
-                    await bookings.insert(connection, booking, parts.clock.now())
+                    await bookings.insert(connection, funding(info, found), parts.clock.now())
+        crash_point("wallet.opened")
         parts.opened.add(address)
         log.info("wallet.opened", address=address, height=head.height)

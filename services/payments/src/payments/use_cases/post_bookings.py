@@ -21,10 +21,10 @@ async def post_bookings(parts: Payments) -> int:
     Raises:
         Unavailable: when accounts does not answer; the next call posts the same again.
     """
-    posted, after = 0, ""
+    posted, began = 0, parts.clock.now()
     for _ in range(MOST_BATCHES):
         async with parts.database.transaction() as connection:
-            due = await bookings.due(connection, after, BATCH)
+            due = await bookings.due(connection, began, BATCH)
         if not due:
             break
         results = await parts.accounts.book(due)
@@ -32,12 +32,10 @@ async def post_bookings(parts: Payments) -> int:
         applied = [b.key for b, (outcome, _) in zip(due, results, strict=True) if outcome == "applied"]
         async with parts.database.transaction() as connection:
             await bookings.applied(connection, applied, parts.clock.now())
+            await bookings.refused(connection, [b.key for b in due], parts.clock.now())
         posted += len(applied)
         for booking, (outcome, reason) in zip(due, results, strict=True):
             if outcome != "applied":
                 log.error("booking.refused", key=booking.key, outcome=outcome, reason=reason)
                 report(BookingRefused(f"{booking.key}: {outcome} ({reason})"))
-        after = due[-1].key  # one that is refused holds up none behind it
-        if len(due) < BATCH:
-            break
     return posted

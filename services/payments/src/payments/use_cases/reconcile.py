@@ -202,7 +202,7 @@ async def _compare_sums(parts: Payments, found: Reconciled, tell: Tell) -> None:
 async def _read_ledger(parts: Payments, tell: Tell) -> dict[str, Item]:
     """Return what the ledger has between it and the outside, by key."""
     after, found = 0, dict[str, Item]()
-    while page := await parts.accounts.outside(after):
+    while page := await parts.accounts.credited(after):
         found |= {o.key: Item(o.key, o.kind, o.currency or "?", o.amount) for o in page}
         after = page[-1].place
         tell(f"{len(found):,} operations of the ledger read")

@@ -7,19 +7,22 @@ that is found is told by the usual event and credited like any other.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common import outbox
+from common.crash import crash_point
+from common.db import away
 from common.errors import InvalidInput
 from common.logging import get_logger
 from payments.db import chain, outgoing, quarantine, rescans
 from payments.db.rescans import StoredTransfer
 from payments.domain import events
 from payments.domain.errors import NodeLied
-from payments.domain.model import BlockContent, Header, TransferClass, TxState
+from payments.domain.model import Block, BlockContent, Deposit, Header, TransferClass, TxState, Unreadable
 from payments.domain.ports import Gateway
 from payments.use_cases.context import Payments
+from payments.use_cases.store_blocks import store_apart, tell_aside
 from payments.use_cases.store_transfers import store_transfers
 
 log = get_logger()
@@ -41,8 +44,8 @@ class Rescanned:
     found: list[StoredTransfer] = field(default_factory=list)
     settled: int = 0
     """Transactions of ours whose end was not recorded."""
-    unreadable: int = 0
-    """Transactions that can't be read; they are set aside, as the scanner does."""
+    aside: list[tuple[int, Unreadable]] = field(default_factory=list)
+    """Transactions that can't be read or stored, by their block: they are set aside, as the scanner does."""
 
     @property
     def classes(self) -> Mapping[TransferClass, int]:
@@ -102,24 +105,45 @@ async def _store(
     counted: Mapping[str, int],
     done: Rescanned,
 ) -> None:
-    header, content = block[0], _without_counted(parts, block, counted)
-    async with parts.database.transaction() as connection:
-        await chain.lock_cursor(connection, network)  # the scanner stores no block meanwhile
-        known = await rescans.stored(connection, network, content.transfers)
-        ours = await outgoing.by_txid(connection, network, [r.txid for r in content.results])
-        deposits = await store_transfers(parts, connection, network, header, content, again=True)
-        await outbox.append(connection, [events.received(d, header.time) for d in deposits])
-        await quarantine.insert(connection, network, header.height, content.unreadable, parts.clock.now())
-        places = {(one.txid, one.log_index) for one in known}
-        now = await rescans.stored(connection, network, content.transfers)
-    new = [one for one in now if (one.txid, one.log_index) not in places]
-    done.found += new
-    done.unreadable += len(content.unreadable)
-    done.settled += sum(one.state in (TxState.SENT, TxState.DEAD) for one in ours.values())
+    found = Block(block[0], _without_counted(parts, block, counted))
+    try:
+        deposits = await _store_whole(parts, network, found, done, apart=False)
+    except Exception as error:
+        if away(error):
+            raise
+        log.error("block.not_stored", height=found.header.height, error=repr(error))
+        deposits = await _store_whole(parts, network, found, done, apart=True)
     if deposits:
         parts.told()
     for deposit in deposits:
         log.info("deposit.found", key=deposit.key, user_id=deposit.user_id, units=str(deposit.amount))
+
+
+async def _store_whole(
+    parts: Payments, network: str, block: Block, done: Rescanned, *, apart: bool
+) -> Sequence[Deposit]:
+    """Store what is missing of a block, in one piece or transaction by transaction; return its deposits."""
+    header, content, aside = block.header, block.content, block.content.unreadable
+    async with parts.database.transaction() as connection:
+        await chain.lock_cursor(connection, network)  # the scanner stores no block meanwhile
+        known = await rescans.stored(connection, network, content.transfers)
+        ours = await outgoing.by_txid(connection, network, [r.txid for r in content.results])
+        if apart:
+            deposits, refused = await store_apart(parts, connection, network, block, again=True)
+            aside = [*aside, *refused]
+        else:
+            deposits = await store_transfers(parts, connection, network, header, content, again=True)
+        await outbox.append(connection, [events.received(d, header.time) for d in deposits])
+        await quarantine.insert(connection, network, header.height, aside, parts.clock.now())
+        places = {(one.txid, one.log_index) for one in known}
+        now = await rescans.stored(connection, network, content.transfers)
+    crash_point("rescan.stored")
+    named = [(header.height, item) for item in aside]
+    done.found += [one for one in now if (one.txid, one.log_index) not in places]
+    done.aside += named
+    done.settled += sum(one.state in (TxState.SENT, TxState.DEAD) for one in ours.values())
+    tell_aside(network, named)
+    return deposits
 
 
 def _without_counted(

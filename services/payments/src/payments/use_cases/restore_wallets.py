@@ -144,7 +144,7 @@ async def _restore_bookings(parts: Payments, some: Sequence[Credited], gap: int)
         for one in some:
             outside = f"external:{one.gateway_id}"
             giver, taker = (outside, one.owner) if one.kind == "funding" else (one.owner, outside)
-            booking = Booking(one.key, one.kind, one.tenant_id, one.currency, giver or "", taker or "", one.amount)
+            booking = Booking(one.key, one.kind, one.tenant_id, one.currency, giver, taker, one.amount)
             await bookings.insert(connection, booking, parts.clock.now())
         await bookings.applied(connection, [one.key for one in some], parts.clock.now())
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from common.crash import crash_point
 from common.db import Connection
 from common.errors import Conflict, InvalidInput
 from payments.db import chain, outgoing, overview
@@ -67,6 +68,7 @@ async def stake_for_energy(parts: Payments, gateway: Gateway, sun: int, timeout:
             raise StakeOut("another stake is on its way; try again when it is solid")
 
     signed = await send(parts, gateway, Purpose("stake", fuel), Stake(sun), note)
+    crash_point("stake.sent")
     return await _follow(parts, gateway, signed.txid, timeout, tell)
 
 

@@ -21,6 +21,7 @@ from payments.domain.model import MOST_RAW, Block, BlockContent, Deposit, Unread
 from payments.domain.ports import Gateway
 from payments.use_cases.context import Payments
 from payments.use_cases.store_transfers import store_transfers
+from payments.use_cases.tell_lag import tell_hidden
 
 log = get_logger()
 
@@ -77,45 +78,55 @@ async def _store(
         for block in blocks:
             unreadable = block.content.unreadable
             if apart:
-                found, refused = await _store_apart(parts, connection, gateway, block)
+                found, refused = await store_apart(parts, connection, network, block)
                 unreadable = [*unreadable, *refused]
             else:
-                found = await store_transfers(parts, connection, gateway.info.network, block.header, block.content)
+                found = await store_transfers(parts, connection, network, block.header, block.content)
             await quarantine.insert(connection, network, block.header.height, unreadable, now)
             await outbox.append(connection, [events.received(d, block.header.time) for d in found])
             aside += [(block.header.height, item) for item in unreadable]
             deposits += found
     if deposits:
         crash_point("block.stored")
-    _tell(parts, network, deposits, aside)
+    for block in blocks:
+        tell_hidden(parts, network, block.header.height, block.content.hidden)
+    if deposits:
+        parts.told()
+    for deposit in deposits:
+        log.info("deposit.seen", key=deposit.key, user_id=deposit.user_id, units=str(deposit.amount))
+    tell_aside(network, aside)
 
 
-async def _store_apart(
-    parts: Payments, connection: Connection, gateway: Gateway, block: Block
+async def store_apart(
+    parts: Payments, connection: Connection, network: str, block: Block, *, again: bool = False
 ) -> tuple[list[Deposit], list[Unreadable]]:
-    """Store each transaction of a block by itself; return the deposits, and what was refused."""
+    """Store each transaction of a block by itself; return the deposits, and what was refused.
+
+    Args:
+        again: the block was scanned before.
+    """
     deposits: list[Deposit] = []
     refused: list[Unreadable] = []
     for txid in dict.fromkeys(r.txid for r in block.content.results):
         piece = only(block.content, txid)
-        found, error = await _store_piece(parts, connection, gateway, Block(block.header, piece))
+        found, error = await _store_piece(parts, connection, network, Block(block.header, piece), again=again)
         deposits += found
         if error is not None:
             refused.append(Unreadable(txid, f"{type(error).__name__}: {error}"[:500], repr(piece)[:MOST_RAW]))
             # How it ended is stored all the same where that can be: ours must never pass for lost.
             ended = Block(block.header, replace(piece, transfers=[]))
-            await _store_piece(parts, connection, gateway, ended)
+            await _store_piece(parts, connection, network, ended, again=again)
     return deposits, refused
 
 
 async def _store_piece(
-    parts: Payments, connection: Connection, gateway: Gateway, piece: Block
+    parts: Payments, connection: Connection, network: str, piece: Block, *, again: bool
 ) -> tuple[list[Deposit], Exception | None]:
     """Store what one transaction brings, or nothing; return what is wrong with it."""
     try:
         async with connection.savepoint():
-            network = gateway.info.network
-            return await store_transfers(parts, connection, network, piece.header, piece.content), None
+            stored = await store_transfers(parts, connection, network, piece.header, piece.content, again=again)
+            return stored, None
     except Exception as error:
         if away(error):
             raise
@@ -131,13 +142,8 @@ def only(content: BlockContent, txid: str) -> BlockContent:
     )
 
 
-def _tell(
-    parts: Payments, network: str, deposits: Sequence[Deposit], aside: Sequence[tuple[int, Unreadable]]
-) -> None:
-    if deposits:
-        parts.told()
-    for deposit in deposits:
-        log.info("deposit.seen", key=deposit.key, user_id=deposit.user_id, units=str(deposit.amount))
+def tell_aside(network: str, aside: Sequence[tuple[int, Unreadable]]) -> None:
+    """Tell what was set aside, with its block's height."""
     for height, item in aside:
         SET_ASIDE.labels(network).inc()
         log.error("transaction.set_aside", txid=item.txid, height=height, reason=item.reason)

@@ -11,6 +11,7 @@ from payments.db import bookings, chain, outgoing, payments, rescans, restore
 from payments.db.chain import Owner
 from payments.domain.intents import NATIVE, STAKED
 from payments.domain.model import (
+    HOUSE_TENANT,
     BlockContent,
     Booking,
     Deposit,
@@ -22,15 +23,13 @@ from payments.domain.model import (
     Transfer,
     TransferClass,
     Wallet,
+    funding,
 )
 from payments.domain.ports import Gateway
 from payments.domain.rules import arrival, classify
 from payments.use_cases.context import Payments
 
 log = get_logger()
-
-HOUSE_TENANT = 0
-"""Whom the ledger books our own capital and fees for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +142,13 @@ async def _store(connection: Connection, block: Block, gateway: Gateway, transfe
     new = await chain.insert_transfer(connection, place, transfer, kind, Owner())
     if not new:
         return None
-    key = f"{block.network}:{transfer.txid}:{transfer.log_index}"
     if kind is TransferClass.FUNDING:
-        info = gateway.info
-        legs = (f"external:{info.id}", "operator")
-        booking = Booking(key, "funding", HOUSE_TENANT, info.currency, *legs, transfer.amount)
-        await bookings.insert(connection, booking, block.now)
+        await bookings.insert(connection, funding(gateway.info, transfer), block.now)
     elif kind is TransferClass.UNEXPLAINED:
         log.error("transfer.unexplained", txid=transfer.txid, from_address=transfer.from_address)
     elif own is not None and transfer.asset != NATIVE and _is_token_fee(block, own, transfer):
-        await _book_fee(connection, block, gateway, f"{key}:token_fee", transfer.amount)
+        key = f"{block.network}:{transfer.txid}:{transfer.log_index}:token_fee"
+        await _book_fee(connection, block, gateway, key, transfer.amount)
     return None
 
 

@@ -3,7 +3,9 @@
 Each is told once per episode. Nothing here stops anything: time that moves money is the chain's, never ours.
 """
 
-from prometheus_client import Gauge
+from collections.abc import Sequence
+
+from prometheus_client import Counter, Gauge
 
 from common.logging import get_logger, report
 from common.metrics import REGISTRY
@@ -37,6 +39,13 @@ FOREIGN = Gauge(
 )
 
 
+HIDDEN = Counter(
+    "garant_payments_hidden_calls",
+    "Transactions whose receipts hide what contracts sent inside them: a node without vm.saveInternalTx",
+    ["network"],
+    registry=REGISTRY,
+)
+
 BEHIND_LIMITS = 10
 """A scan that is so many times further behind than a head may be old is an alarm: a quarter of an hour."""
 
@@ -55,6 +64,18 @@ class ClockBehind(Exception):
 
 class ChainUnlikeCursor(Exception):
     """No node has a block that follows the one scanned last; a person has to look."""
+
+
+class CallsHidden(Exception):
+    """A node does not tell what contracts send inside transactions: TRX that comes so is not credited."""
+
+
+def tell_hidden(parts: Payments, network: str, height: int, txids: Sequence[str]) -> None:
+    """Count receipts that hide what contracts sent; the first one of a process is an alarm."""
+    if txids:
+        HIDDEN.labels(network).inc(len(txids))
+        error = CallsHidden(f"{network} {height} {txids[0]}: its receipt has no internal_transactions")
+        _episode(parts, network, "chain.calls_hidden", begun=True, error=error)
 
 
 def tell_lag(parts: Payments, network: str, cursor: Cursor) -> None:
