@@ -1,8 +1,10 @@
 """Two of each, live traffic, and everything replaced or restarted in turn: nothing is lost and nothing fails."""
 
 import asyncio
+import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -16,6 +18,7 @@ from support.conversation import Conversation
 from support.proofs import Chain, prove
 from support.stories import Cast
 from support.system import System, containers_of, docker
+from support.waiting import eventually
 from torture.traffic import Traffic
 
 REPLICATED = (
@@ -80,17 +83,52 @@ async def conversation(client: Client) -> Conversation:
     return Conversation(client.system.environment["GATEWAY_URL"], chat_id, cast.customer)
 
 
+def replicas(system: System, service: str, port: int) -> list[str]:
+    """Return the URL of each replica, by the address that Docker gave it."""
+    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    found = containers_of(str(system.project), service)
+    return [f"http://{docker('inspect', '--format', form, one).strip()}:{port}" for one in found]
+
+
 async def connections(system: System) -> list[float]:
     """Return how many connections each replica of chat has now."""
     found = []
-    for container in containers_of(str(system.project), "chat-api"):
-        address = docker(
-            "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container
-        )
-        async with httpx.AsyncClient(timeout=5) as http:
-            told = (await http.get(f"http://{address.strip()}:8004/metrics")).text
-        found += [float(s.split()[1]) for s in told.splitlines() if s.startswith("garant_chat_connections ")]
+    async with httpx.AsyncClient(timeout=5) as http:
+        for url in replicas(system, "chat-api", 8004):
+            told = (await http.get(f"{url}/metrics")).text
+            found += [float(s.split()[1]) for s in told.splitlines() if s.startswith("garant_chat_connections ")]
     return found
+
+
+async def command(system: System, *arguments: str) -> str:
+    """Run a command of accounts and return what it prints."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "accounts", *arguments],
+        env={**os.environ, **system.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    return done.stdout
+
+
+async def test_a_revoked_key_is_refused_by_every_replica_within_five_seconds(scaled: System) -> None:
+    tenant = (await command(scaled, "create-tenant", "--name", "revoking")).strip()
+    made = json.loads(await command(scaled, "create-key", "--tenant", tenant, "--scope", "default"))
+    paths = (("accounts-api", 8001, "/api/v1/user/1"), ("deals-api", 8002, "/api/v1/deal"))
+    urls = [url + path for service, port, path in paths for url in replicas(scaled, service, port)]
+    urls += [url + "/api/v1/payment/gateways" for url in replicas(scaled, "payments-api", 8003)]
+    async with httpx.AsyncClient(timeout=5, headers={"authorization": f"Bearer {made['key']}"}) as http:
+
+        async def refused() -> list[bool]:
+            return [(await http.get(url)).status_code == 401 for url in urls]
+
+        assert await refused() == [False] * 6
+        await command(scaled, "revoke-key", "--key-id", str(made["key_id"]))
+        await eventually(refused, lambda found: all(found), within_s=5)
 
 
 async def test_everything_is_replaced_under_live_traffic_and_nothing_is_lost(scaled: System) -> None:

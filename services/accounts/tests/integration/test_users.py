@@ -9,7 +9,9 @@ import pytest
 
 from accounts.domain.errors import TenantUnknown
 from accounts.use_cases import manage_keys
+from common.auth import hash_key, new_key
 from common.errors import InvalidInput
+from common.metrics import REGISTRY, render
 from support.house import House
 
 
@@ -202,3 +204,38 @@ async def test_chat_alone_asks_for_the_standing_of_so_many_keys(house: House) ->
         (await ended(house, [1] * 500, [1] * 500)).status_code,
     ]
     assert codes == [403, 422, 422, 200]
+
+
+async def test_keys_that_an_operator_made_are_made_known_once(house: House) -> None:
+    database, key = house.accounts_db, new_key()
+    wanted = [
+        manage_keys.Wanted("shop", ("default",), key),
+        manage_keys.Wanted("shop", ("default", "arbiter"), new_key()),
+        manage_keys.Wanted("mall", ("default",), new_key()),
+    ]
+
+    assert [await manage_keys.bootstrap(database, wanted) for _ in range(2)] == [3, 0]
+
+    known = [await manage_keys.LocalKeys(database).verify(hash_key(one.key)) for one in wanted]
+    assert [one.scopes for one in known if one] == [frozenset(one.scopes) for one in wanted]
+    assert known[0] is not None
+    assert known[1] is not None
+    assert known[2] is not None
+    assert known[0].tenant_id == known[1].tenant_id != known[2].tenant_id
+    await manage_keys.revoke_key(database, known[0].key_id)
+    await manage_keys.close_tenant(database, known[2].tenant_id)
+    late = [*wanted, manage_keys.Wanted("mall", ("default",), new_key())]
+    assert await manage_keys.bootstrap(database, late) == 0
+    assert await manage_keys.LocalKeys(database).verify(hash_key(key)) is None
+
+
+async def test_requests_are_counted_by_route_and_status_and_never_by_path(house: House) -> None:
+    found = {"method": "GET", "route": "/api/v1/user/{user_id}", "status": "404"}
+    none = {"method": "GET", "route": "none", "status": "404"}
+    before = [REGISTRY.get_sample_value("garant_http_requests_total", labels) or 0 for labels in (found, none)]
+    for path in ("/user/999998", "/user/999999", "/nothing/here"):
+        await house.call("accounts", "GET", path)
+
+    after = [REGISTRY.get_sample_value("garant_http_requests_total", labels) or 0 for labels in (found, none)]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [2, 1]
+    assert b"999999" not in render()
