@@ -304,7 +304,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
                 raise RateLimited(refusal, REFUSED_FOR_S)
             return await super().handle_request(request)
         socket: Socket | None = self.sockets.get(request.query["sid"])
-        if socket is not None and request.headers.get("upgrade"):
+        if socket is not None and not socket.upgraded and request.headers.get("upgrade"):
             socket.request = request
         response = await super().handle_request(request)
         if socket is not None and socket.broken and request.method == "POST":

@@ -24,7 +24,7 @@ FETCH_S = 2.0
 
 
 class Link:
-    """See `chat.api.rooms.Link`.
+    """See `chat.api.room.Link`.
 
     Args:
         sid: its Socket.IO session.

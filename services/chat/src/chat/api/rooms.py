@@ -8,8 +8,6 @@ between its history and the room; a message that is lost because nobody told of 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -17,20 +15,19 @@ import orjson
 
 from chat.api.limits import Bucket
 from chat.api.metrics import FILLED, REFUSED, ROOMS
-from chat.api.packets import Bundle, Packet, event
+from chat.api.packets import Bundle, event
 from chat.api.presence import Presence
+from chat.api.room import MESSAGE, READ, SYSTEM, Link, Room, read_body, read_packets, slices
 from chat.api.tracks import Entry, Track
 from chat.domain.errors import RateLimited
 from chat.domain.live import Page, Position
-from chat.domain.model import ChatState, Message, ReadMark, Role, SystemEvent
+from chat.domain.model import ChatState, Message, ReadMark, Role
 from common.errors import Unavailable
 from common.logging import get_logger, report
 
 log = get_logger()
 
-MESSAGE, SYSTEM, READ, PRESENCE = "message", "system", "read", "presence"
-SLICE_BYTES = 64 * 1024
-"""History is written in slices of this size, each of which waits until the client has read the one before."""
+PRESENCE = "presence"
 DRAIN_TIMEOUT_S = 30.0
 JOIN_TIMEOUT_S = 300.0
 MOST_ROUNDS = 1_000
@@ -45,37 +42,6 @@ HEALTHY_S = 10.0
 History = Callable[[UUID, Position], Awaitable[Page]]
 """The stored messages and system events after a position, up to a bound, and the chat's state."""
 States = Callable[[Sequence[UUID]], Awaitable[Sequence[ChatState]]]
-
-
-class Link(Protocol):
-    """An admitted client."""
-
-    @property
-    def sid(self) -> str:
-        """Its Socket.IO session."""
-        ...
-
-    @property
-    def chat_id(self) -> UUID:
-        """Its chat."""
-        ...
-
-    @property
-    def role(self) -> Role | None:
-        """The party it is; None where its token does not say."""
-        ...
-
-    def send(self, bundle: Bundle) -> None:
-        """Hand packets to its connection, or cut it off where too much waits already."""
-        ...
-
-    async def drained(self) -> None:
-        """Return once the client has read what it was sent."""
-        ...
-
-    def entered(self) -> None:
-        """Note that it is in its room."""
-        ...
 
 
 class Wire(Protocol):
@@ -97,33 +63,6 @@ class Wire(Protocol):
     def connected(self) -> bool:
         """Whether what is told now is heard."""
         ...
-
-
-@dataclass(slots=True)
-class Room:
-    """One chat."""
-
-    chat_id: UUID
-    links: dict[str, Link] = field(default_factory=dict)
-    joining: int = 0
-    messages: Track = field(default_factory=Track)
-    system: Track = field(default_factory=Track)
-    reads: dict[Role, int] = field(default_factory=dict)
-    state: ChatState | None = None
-    empty_since: float = field(default_factory=time.monotonic)
-    filling: "asyncio.Task[None] | None" = None
-    bucket: Bucket | None = None
-
-    @property
-    def behind(self) -> bool:
-        """Whether the members lack something that was told of."""
-        return self.messages.behind or self.system.behind
-
-    def send(self, packets: Sequence[Packet]) -> None:
-        """Send to all members."""
-        bundle = Bundle(packets)
-        for link in tuple(self.links.values()):
-            link.send(bundle)
 
 
 class Rooms:
@@ -163,7 +102,7 @@ class Rooms:
             track = room.messages if kind == MESSAGE else room.system
             self._hear(room, track, [Entry(body["seq"], event(kind, orjson.dumps(body))) for body in bodies])
         elif kind == READ:
-            self._note_reads(room, {Role(body["role"]): body["last_read_seq"] for body in bodies})
+            room.note_reads({Role(body["role"]): body["last_read_seq"] for body in bodies})
         elif kind == PRESENCE:
             for body in bodies:
                 if self._presence.heard(chat_id, body["process"], [Role(role) for role in body["roles"]]):
@@ -174,32 +113,15 @@ class Rooms:
     def read(self, marks: Iterable[ReadMark]) -> None:
         """Show how far parties have read, as this process has stored it, here and everywhere."""
         for mark in marks:
-            self._wire.tell(mark.chat_id, READ, [_read_body(mark.role, mark.seq)])
+            self._wire.tell(mark.chat_id, READ, [read_body(mark.role, mark.seq)])
             room = self._rooms.get(mark.chat_id)
             if room is not None:
-                self._note_reads(room, {mark.role: mark.seq})
+                room.note_reads({mark.role: mark.seq})
 
-    def _hear(self, room: Room, track: Track, entries: Sequence[Entry]) -> None:
-        if not room.links and not room.joining:
-            return
-        ready: list[Entry] = []
-        for entry in entries:
-            track.hear(entry)
-            if room.links:
-                ready += track.ready()
-        if room.links:
-            if ready:
-                room.send([entry.packet for entry in ready])
-            if track.behind:
-                self._fill_soon(room)
-        if not room.joining:
-            track.forget()
-
-    def _note_reads(self, room: Room, reads: dict[Role, int]) -> None:
-        moved = {role: seq for role, seq in reads.items() if seq > room.reads.get(role, 0)}
-        if moved:
-            room.reads.update(moved)
-            room.send([event(READ, _read_body(role, seq)) for role, seq in moved.items()])
+    def _hear(self, room: Room, track: Track, entries: Iterable[Entry]) -> None:
+        room.hear(track, entries)
+        if room.links and track.behind:
+            self._fill_soon(room)
 
     # Gaps
 
@@ -225,14 +147,10 @@ class Rooms:
             for kind, track in ((MESSAGE, room.messages), (SYSTEM, room.system)):
                 if track.behind:
                     FILLED.labels(kind).inc()
-            page = await self._history(room.chat_id, _delivered(room))
-            self._hear_page(room, page)
+            page = await self._history(room.chat_id, room.delivered)
+            room.hear_page(page)
             if not page.messages and not page.system_events:  # it was told of what is not there
                 room.messages.heard, room.system.heard = room.messages.delivered, room.system.delivered
-
-    def _hear_page(self, room: Room, page: Page) -> None:
-        self._hear(room, room.system, [_system_entry(told) for told in page.system_events])
-        self._hear(room, room.messages, [_message_entry(message) for message in page.messages])
 
     async def heal(self) -> None:
         """Compare all rooms with the database: what nobody told of is read; empty rooms are closed."""
@@ -254,7 +172,7 @@ class Rooms:
         room.state = state
         room.messages.heard = max(room.messages.heard, state.last_seq)
         room.system.heard = max(room.system.heard, state.last_system_seq)
-        self._note_reads(room, dict(state.read_seqs))
+        room.note_reads(state.read_seqs)
         if room.links and room.behind:
             self._fill_soon(room)
 
@@ -310,18 +228,16 @@ class Rooms:
         finally:
             room.joining -= 1
             if not room.joining:
-                room.messages.forget()
-                room.system.forget()
-                room.empty_since = time.monotonic()
+                room.forget()
 
     async def _catch_up(self, room: Room, link: Link, position: Position) -> None:
         for _ in range(MOST_ROUNDS):
             position = await self._send_history(room, link, position)
             for _ in range(MOST_ROUNDS):
-                position = _send_kept(room, link, position)
+                position = room.send_kept(link, position)
                 if position.message < room.messages.heard or position.system < room.system.heard:
                     break  # a gap that the database fills
-                if not room.links or position == _delivered(room):
+                if not room.links or position == room.delivered:
                     # Nothing was awaited since the last look: nothing was sent to the room in between.
                     self._enter(room, link, position)
                     return
@@ -336,7 +252,7 @@ class Rooms:
             page = await self._history(link.chat_id, position)
             room.state = page.state
             room.reads.update(page.state.read_seqs)
-            for bundle in _slices(page):
+            for bundle in slices(page):
                 link.send(bundle)
                 await asyncio.sleep(0)  # others have their turn
                 await asyncio.wait_for(link.drained(), DRAIN_TIMEOUT_S)
@@ -344,13 +260,8 @@ class Rooms:
         return position
 
     def _enter(self, room: Room, link: Link, position: Position) -> None:
-        if not room.links:
-            for track, seq in ((room.messages, position.message), (room.system, position.system)):
-                track.delivered = seq
-                track.heard = max(track.heard, seq)
         first = not room.links
-        room.links[link.sid] = link
-        link.entered()
+        room.enter(link, position)
         came = link.role is not None and self._presence.entered(link.chat_id, link.role)
         if came or first:
             self._tell_presence(link.chat_id, ask=first)
@@ -358,7 +269,7 @@ class Rooms:
             self._show_presence(room)
         else:
             link.send(Bundle([self._presence.shown(link.chat_id)]))
-        reads = [event(READ, _read_body(role, seq)) for role, seq in room.reads.items() if seq]
+        reads = read_packets(room.reads)
         if reads:
             link.send(Bundle(reads))
 
@@ -393,42 +304,3 @@ class Rooms:
             room = self._rooms.get(chat_id)
             if room is not None:
                 self._show_presence(room)
-
-
-def _delivered(room: Room) -> Position:
-    return Position(room.messages.delivered, room.system.delivered)
-
-
-def _message_entry(message: Message) -> Entry:
-    return Entry(message.seq, event(MESSAGE, orjson.dumps(message.shown())))
-
-
-def _system_entry(told: SystemEvent) -> Entry:
-    return Entry(told.seq, event(SYSTEM, orjson.dumps(told.shown())))
-
-
-def _read_body(role: Role, seq: int) -> bytes:
-    return orjson.dumps({"role": role.value, "last_read_seq": seq})
-
-
-def _send_kept(room: Room, link: Link, position: Position) -> Position:
-    """Send what was told since the history was read; return what the client has then."""
-    system, messages = room.system.after(position.system), room.messages.after(position.message)
-    if system or messages:
-        link.send(Bundle([entry.packet for entry in (*system, *messages)]))
-    return Position(position.message + len(messages), position.system + len(system))
-
-
-def _slices(page: Page) -> Iterable[Bundle]:
-    """Yield what a page holds, in slices."""
-    packets: list[Packet] = []
-    size = 0
-    entries = chain(map(_system_entry, page.system_events), map(_message_entry, page.messages))
-    for entry in entries:
-        packets.append(entry.packet)
-        size += len(entry.packet.payload)
-        if size >= SLICE_BYTES:
-            yield Bundle(packets)
-            packets, size = [], 0
-    if packets:
-        yield Bundle(packets)

@@ -71,7 +71,8 @@ class Writer:
                 raise Unavailable("the message may not be stored") from error
             raise
         crash_point("messages.stored")
-        self._tell(stored)
+        # In the loop's next turn, as the answers: what a client gets then goes out in one write.
+        asyncio.get_running_loop().call_soon(self._tell, stored)
         return answers
 
     def _tell(self, stored: Sequence[Message]) -> None:
