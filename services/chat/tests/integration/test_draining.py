@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import aiohttp
 import asyncpg
 import pytest
 import socketio
 
 from common.metrics import REGISTRY
-from support.chatting import ChatHouse, leave
+from support.chatting import ChatHouse
 from support.packets import Raw, by_hand, message_packet
 from support.waiting import eventually
 
@@ -89,21 +90,24 @@ async def test_who_is_stored_too_slowly_is_not_waited_for_for_ever(either_chat: 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
 async def test_a_client_library_connects_anew_by_itself(either_chat: ChatHouse, transports: list[str]) -> None:
     chat_id, alice, _, _ = await either_chat.chat()
-    client = socketio.AsyncClient(reconnection_delay=0.05, reconnection_delay_max=0.1, handle_sigint=False)
     connected: list[str] = []
-    client.on("connect", lambda: connected.append("connected"))
 
     async def connects() -> int:
         return len(connected)
 
-    try:
-        await client.connect(either_chat.url, auth={"token": chat_id}, transports=transports, wait_timeout=10)
-        await eventually(connects, lambda count: count == 1)
+    async with aiohttp.ClientSession() as session:
+        client = socketio.AsyncClient(
+            reconnection_delay=0.05, reconnection_delay_max=0.1, handle_sigint=False, http_session=session
+        )
+        client.on("connect", lambda: connected.append("connected"))
+        try:
+            await client.connect(either_chat.url, auth={"token": chat_id}, transports=transports, wait_timeout=10)
+            await eventually(connects, lambda count: count == 1)
 
-        await either_chat.side.sockets.close(5)
+            await either_chat.side.sockets.close(5)
 
-        await eventually(connects, lambda count: count == 2)
-        payload = {"user_id": alice, "message": "back"}
-        assert (await client.call("message", payload, timeout=10))["seq"] == 1
-    finally:
-        await leave(client)
+            await eventually(connects, lambda count: count == 2)
+            payload = {"user_id": alice, "message": "back"}
+            assert (await client.call("message", payload, timeout=10))["seq"] == 1
+        finally:
+            await client.shutdown()

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -142,6 +143,16 @@ async def test_an_answer_comes_after_the_commit_only(either_chat: ChatHouse, raw
     assert await other.until(1) == [1]
 
 
+async def in_room(house: ChatHouse, chat_id: str, count: int) -> None:
+    """Return when so many clients are in the room of a chat: a client is connected a little earlier."""
+
+    async def links() -> int:
+        room = house.side.rooms.find(UUID(chat_id))
+        return len(room.links) if room is not None else 0
+
+    await eventually(links, lambda found: found == count)
+
+
 async def told(house: ChatHouse, token: str, name: str) -> tuple[Listener, list[Any]]:
     """Connect a client that keeps the events of one name."""
     found: list[Any] = []
@@ -161,6 +172,7 @@ async def test_marks_of_what_was_read_move_forward_and_all_see_them(either_chat:
     chat_id, alice, bob, deal_id = await either_chat.chat()
     reader, marks = await told(either_chat, await either_chat.token(deal_id, alice), "read")
     plain, seen = await told(either_chat, chat_id, "read")
+    await in_room(either_chat, chat_id, 2)
     for number in range(4):
         await plain.say(bob, str(number))
 
@@ -193,13 +205,14 @@ def there(*roles: str) -> dict[str, bool]:
 
 
 async def test_two_tabs_of_one_party_are_one_and_leaving_shows(either_chat: ChatHouse, raw: Raw) -> None:
-    _, alice, bob, deal_id = await either_chat.chat()
+    chat_id, alice, bob, deal_id = await either_chat.chat()
     tokens = {user: await either_chat.token(deal_id, user) for user in (alice, bob)}
     watcher = await raw.websocket()
     await watcher.join(tokens[bob])
     assert json.loads((await watcher.until(END))[2:])[1] == there("performer")
 
     tabs = [await either_chat.listen(tokens[alice]) for _ in range(2)]
+    await in_room(either_chat, chat_id, 3)
     second = await raw.websocket()
     await second.join(tokens[bob])
     assert json.loads((await second.until(END))[2:])[1] == there("performer", "customer")
