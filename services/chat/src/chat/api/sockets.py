@@ -155,7 +155,6 @@ class Sockets:
         link = self._links.get(eio_sid)
         if link is None or link.closing:
             return
-        bind_request_id(None)
         try:
             written = draft(link.admission, payload)
             self._check_rate(link)
@@ -172,7 +171,6 @@ class Sockets:
         link = self._links.get(eio_sid)
         if link is None or link.closing:
             return
-        bind_request_id(None)
         try:
             mark = read_mark(link.admission, payload)
             self._check_rate(link)

@@ -1,13 +1,12 @@
 """Chats, who may enter them and write, and what is said in them. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from chat.domain.errors import MessageIgnored, NoDispute, NotAParty, ReadOnly
-from common.ids import request_id
 
 MAX_TEXT = 4000
 MAX_ID = 2**63 - 1
@@ -87,7 +86,6 @@ class Draft:
     text: str
     client_msg_id: str | None = None
     """What the client calls it: sent again under the same name, it is the same message."""
-    request_id: str | None = field(default_factory=request_id)
 
 
 @dataclass(frozen=True, slots=True)
