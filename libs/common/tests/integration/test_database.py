@@ -56,3 +56,17 @@ async def test_a_connection_that_the_server_closed_is_replaced_before_a_read(
     async with database.reading() as connection:
         answer = await connection.value(sa.text("SELECT 1"))
     assert answer == 1
+
+
+async def test_a_connection_that_is_given_back_costs_no_round_trip(
+    migrated: Databases, database: Database
+) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("SELECT 1"))
+    owner = await asyncpg.connect(migrated.owner_url("accounts"), timeout=5)
+    try:
+        last = await owner.fetch("SELECT query FROM pg_stat_activity WHERE application_name = 'closed-test'")
+    finally:
+        await owner.close()
+
+    assert [row[0] for row in last] == ["COMMIT;"]
