@@ -44,6 +44,8 @@ def test_a_bucket_never_gives_more_than_its_rate_and_its_waits_are_true(
 @pytest.mark.parametrize(
     ("peer", "forwarded_for", "address"),
     [
+        ("::ffff:127.0.0.1", "192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.9", "192.0.2.7", "192.0.2.9"),
         ("198.51.100.7", None, "198.51.100.7"),
         ("198.51.100.7", "203.0.113.9", "198.51.100.7"),  # forged: it comes from no proxy of ours
         ("127.0.0.1", None, "127.0.0.1"),

@@ -7,7 +7,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from chat.api.metrics import CONNECTIONS, REFUSED
 
@@ -83,9 +83,12 @@ class Addresses:
         """Return the address that a request comes from: the peer's, or what a trusted proxy says of it."""
         if peer is None:
             return "unknown"
-        if forwarded_for and any(ip_address(peer) in network for network in self._trusted):
+        address = ip_address(peer)
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:  # as a dual-stack socket shows it
+            address = address.ipv4_mapped
+        if forwarded_for and any(address in network for network in self._trusted):
             return forwarded_for.rpartition(",")[2].strip()[:64]
-        return peer
+        return str(address)
 
     def banned(self, address: str) -> bool:
         """Tell whether an address was refused too often lately."""

@@ -14,12 +14,11 @@ from uuid import UUID
 import orjson
 
 from chat.api.limits import Bucket
-from chat.api.metrics import FILLED, REFUSED, ROOMS
+from chat.api.metrics import FILLED, ROOMS
 from chat.api.packets import Bundle, event
 from chat.api.presence import Presence
 from chat.api.room import MESSAGE, READ, SYSTEM, Link, Room, read_body, read_packets, slices
 from chat.api.tracks import Entry, Track
-from chat.domain.errors import RateLimited
 from chat.domain.live import Page, Position
 from chat.domain.model import ChatState, Message, ReadMark, Role
 from common.errors import Unavailable
@@ -188,17 +187,6 @@ class Rooms:
             raise Unavailable("the live chats were not compared with the database lately")
 
     # Clients
-
-    def check_place(self, chat_id: UUID, most: int) -> None:
-        """Check that one more client may join a chat here.
-
-        Raises:
-            RateLimited: when it has as many as it may.
-        """
-        room = self._rooms.get(chat_id)
-        if room is not None and len(room.links) + room.joining >= most:
-            REFUSED.labels("connections_per_chat").inc()
-            raise RateLimited("this chat has as many connections as one may have", LINGER_S)
 
     def wait_s(self, chat_id: UUID, rate: float) -> float:
         """Count a message of a chat; return 0, or after how many seconds it may have one."""

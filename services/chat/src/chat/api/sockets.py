@@ -1,9 +1,11 @@
 """The events of clients: connects are admitted, `message` and `read` stored and answered, all else is ignored."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
+from uuid import UUID
 
 from socketio.exceptions import ConnectionRefusedError as Refused
 
@@ -23,6 +25,8 @@ log = get_logger()
 
 AUTHORIZATION_ERROR = "authorization error"
 UNAVAILABLE = "temporarily unavailable"
+PLACE_S = 10.0
+"""After how long somebody may ask again for a place in a chat that is full."""
 
 Admit = Callable[[object], Awaitable[Admission]]
 
@@ -64,6 +68,7 @@ class Sockets:
         self._rooms = rooms
         self._limits = limits
         self._links: dict[str, Link] = {}
+        self._places: Counter[UUID] = Counter()
         server.on("connect", self._connect)
         server.on("disconnect", self._disconnect)
         server.handle({"message": self._message, "read": self._read}, self._begin_join)
@@ -87,7 +92,7 @@ class Sockets:
         try:
             after = position(given)
             admission = await self._admit(given.get("token"))
-            self._rooms.check_place(admission.chat.id, self._limits.connections_per_chat)
+            self._check_place(admission.chat.id)
         except NotAdmitted as error:
             self._server.eio.offended(eio_sid)
             REFUSED.labels("token").inc()
@@ -104,7 +109,13 @@ class Sockets:
         if socket is None:  # it has gone meanwhile
             raise Refused(UNAVAILABLE)
         self._links[eio_sid] = Link(sid, socket, admission, after, self._limits)
+        self._places[admission.chat.id] += 1
         LINKS.set(len(self._links))
+
+    def _check_place(self, chat_id: UUID) -> None:
+        if self._places[chat_id] >= self._limits.connections_per_chat:
+            REFUSED.labels("connections_per_chat").inc()
+            raise RateLimited("this chat has as many connections as one may have", PLACE_S)
 
     def _begin_join(self, eio_sid: str) -> None:
         """Let the client join beside what it sends: its pongs are heard while it reads a long history."""
@@ -131,6 +142,9 @@ class Sockets:
         if link is None:
             return
         LINKS.set(len(self._links))
+        self._places[link.chat_id] -= 1
+        if not self._places[link.chat_id]:
+            del self._places[link.chat_id]
         link.gone = True
         if link.joining is not None:
             link.joining.cancel()
