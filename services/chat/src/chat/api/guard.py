@@ -4,6 +4,7 @@ Every few seconds each client is looked at again: a token that has expired, a ke
 was closed, and an arbiter whose dispute is over end the connection. Its client may connect anew, and is refused.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import datetime
 from typing import Protocol
@@ -18,6 +19,7 @@ from common.logging import get_logger
 log = get_logger()
 
 GUARD_EVERY_S = 3.0
+SLICE = 200
 
 Gone = Callable[[Collection[int], Collection[int]], Awaitable[tuple[Collection[int], Collection[int]]]]
 """Of these keys and these tenants, which were revoked and closed."""
@@ -49,7 +51,9 @@ class Guard:
         """Look once, and end the connections of those who may not stay."""
         now = self._clock.now()
         staying = []
-        for link in self._clients.links:
+        for number, link in enumerate(self._clients.links):
+            if number % SLICE == 0:
+                await asyncio.sleep(0)  # messages have their turn
             reason = self._over(link, now)
             if reason is None:
                 staying.append(link)
@@ -76,6 +80,8 @@ class Guard:
             revoked, closed = await self._gone(keys, tenants)
         except Unavailable as error:  # accounts is away: those who are in stay until it is back
             log.warning("chat.keys_not_checked", error=error.detail)
+            return
+        if not revoked and not closed:
             return
         for link in links:
             if link.admission.claims.key_id in revoked:

@@ -35,7 +35,8 @@ GAP_S = 0.02
 LINGER_S = 10.0
 """How long an empty room is kept, so that a client that comes back finds it followed."""
 HEAL_EVERY_S = 2.0
-HEAL_SLICE = 1_000
+HEAL_SLICE = 100
+"""Rooms that are compared at a time: those who talk are not held up by those who only listen."""
 HEALTHY_S = 10.0
 
 History = Callable[[UUID, Position], Awaitable[Page]]
