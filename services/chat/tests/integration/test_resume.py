@@ -204,6 +204,26 @@ async def test_marks_of_what_was_read_move_forward_and_all_see_them(either_chat:
     assert sorted(shown, key=lambda mark: str(mark["role"])) == expected[1:]
 
 
+async def test_a_mark_that_nobody_told_of_is_shown_to_all_once_somebody_joins(
+    either_chat: ChatHouse, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat_id, alice, _, deal_id = await either_chat.chat()
+
+    async def unhealed(_: Any) -> list[Any]:
+        return []
+
+    monkeypatch.setattr(either_chat.side.rooms, "_states", unhealed)
+    listener, marks = await told(either_chat, await either_chat.token(deal_id, alice), "read")
+    await in_room(either_chat, chat_id, 1)
+    await listener.say(alice, "x")
+    await either_chat.house.execute("chat", "UPDATE chat SET performer_read_seq = 1")
+
+    await (await raw.websocket()).join(chat_id)
+
+    mark = {"role": "performer", "last_read_seq": 1}
+    assert await until_told(marks, mark) == [mark]
+
+
 def there(*roles: str) -> dict[str, bool]:
     return {role: role in roles for role in ("customer", "performer", "arbiter")}
 

@@ -240,7 +240,7 @@ class Rooms:
         while more:
             page = await self._history(link.chat_id, position)
             room.state = page.state
-            room.reads.update(page.state.read_seqs)
+            room.note_reads(page.state.read_seqs)
             for bundle in slices(page):
                 link.send(bundle)
                 await asyncio.sleep(0)  # others have their turn
