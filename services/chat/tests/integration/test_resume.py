@@ -218,7 +218,8 @@ async def test_a_mark_that_nobody_told_of_is_shown_to_all_once_somebody_joins(
     await listener.say(alice, "x")
     await either_chat.house.execute("chat", "UPDATE chat SET performer_read_seq = 1")
 
-    await (await raw.websocket()).join(chat_id)
+    joining = await raw.websocket()  # held by its name: a socket that nobody holds is closed, and joins nothing
+    await joining.join(chat_id)
 
     mark = {"role": "performer", "last_read_seq": 1}
     assert await until_told(marks, mark) == [mark]
