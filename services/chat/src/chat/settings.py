@@ -30,7 +30,7 @@ class ChatSettings(ServiceSettings):
     chat_connections_per_chat: int = Field(default=200, ge=1, le=1_000_000)
     chat_connections_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
     chat_refusals_per_minute: int = Field(default=120, ge=1, le=1_000_000)
-    """Refused tokens and malformed packets of one address, after which it may not connect for a while."""
+    """Refused CONNECTs and malformed packets of one address, after which it may not connect for a while."""
     chat_client_buffer_bytes: int = Field(default=1024 * 1024, ge=64 * 1024, le=64 * 1024 * 1024)
     chat_frame_bytes: int = Field(default=64 * 1024, ge=64 * 1024, le=1024 * 1024)
     chat_lean: bool = True

@@ -218,7 +218,7 @@ async def test_an_address_that_offends_is_refused_and_its_neighbours_are_not(
                 await bad.until_ended()
 
         for transport in ("polling", "websocket"):
-            await check_429(raw, transport, BAD, "too many refused tokens or malformed packets")
+            await check_429(raw, transport, BAD, "too many refused CONNECTs or malformed packets")
         assert refused("refusals") == before + 2
         good = await raw.websocket(address=GOOD)
         assert (await good.join(chat_id)).startswith("40")
@@ -226,15 +226,32 @@ async def test_an_address_that_offends_is_refused_and_its_neighbours_are_not(
         assert "seq" in await friend.until("431")
 
 
-async def test_bad_tokens_over_one_connection_end_it(limited: Limited) -> None:
+@pytest.mark.parametrize(
+    "refused_packet",
+    [connect_packet("nonsense"), connect_packet("nonsense", after_seq="x"), "40/other,"],
+    ids=["token", "position", "namespace"],
+)
+async def test_packets_that_are_refused_over_one_connection_end_it(limited: Limited, refused_packet: str) -> None:
     async with limited(refusals_per_minute=5) as (_, raw):
         bad = await raw.websocket(address=BAD)
 
-        await bad.send(*(connect_packet("nonsense") for _ in range(50)))
+        await bad.send(*(refused_packet for _ in range(50)))
         await bad.until_ended()
 
         assert len([packet for packet in bad.got if packet.startswith("44")]) == 5
-        await check_429(raw, "polling", BAD, "too many refused tokens or malformed packets")
+        await check_429(raw, "polling", BAD, "too many refused CONNECTs or malformed packets")
+
+
+async def test_who_is_in_a_chat_and_asks_for_other_namespaces_is_ended(limited: Limited) -> None:
+    async with limited(refusals_per_minute=5) as (built, raw):
+        chat_id, _, _, _ = await built.chat()
+        inside = await raw.websocket(address=BAD)
+        await inside.join(chat_id)
+
+        await inside.send(*("40/other," for _ in range(50)))
+        await inside.until_ended()
+
+        assert len([packet for packet in inside.got if packet.startswith("44")]) == 5
 
 
 async def test_who_does_not_read_is_cut_off_at_the_buffer(limited: Limited) -> None:

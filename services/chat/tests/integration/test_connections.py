@@ -157,6 +157,25 @@ async def test_who_stays_after_the_end_is_cut_off(
     await staying.until_cut_off()
 
 
+async def test_asking_for_another_namespace_joins_nothing_again(either_chat: ChatHouse, raw: Raw) -> None:
+    chat_id, alice, _, _ = await either_chat.chat()
+    other = await either_chat.listen(chat_id)
+    await other.say(alice, "hello")
+    joined = await raw.websocket()
+    await joined.join(chat_id)
+    await joined.until('42["presence"')
+
+    await joined.send("40/other,", "40/other,", message_packet(alice, "next", 8))
+    await joined.until("438")
+    await other.say(alice, "last")
+    while '"last"' not in await joined.until('42["message"'):
+        pass
+
+    heard = [json.loads(packet[2:])[1]["seq"] for packet in joined.got if packet.startswith('42["message"')]
+    assert heard == [1, 2, 3]
+    assert len([packet for packet in joined.got if packet.startswith("44/other,")]) == 2
+
+
 async def test_nothing_is_sent_before_the_handshake_is_answered(either_chat: ChatHouse, raw: Raw) -> None:
     chat_id, alice, _, _ = await either_chat.chat()
     await (await either_chat.listen(chat_id)).say(alice, "hello")

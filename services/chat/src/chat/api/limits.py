@@ -27,7 +27,7 @@ class Limits:
     connections_per_chat: int = 200
     connections_per_address: int = 2_000
     refusals_per_minute: int = 120
-    """Refused tokens and malformed packets of one address, after which it may not connect for a while."""
+    """Refused CONNECTs and malformed packets of one address, after which it may not connect for a while."""
     client_buffer_bytes: int = 1024 * 1024
     frame_bytes: int = 64 * 1024
 
@@ -98,7 +98,7 @@ class Addresses:
     def refusal(self, address: str) -> str | None:
         """Tell why one more connection of an address is refused, or return None."""
         if self.banned(address):
-            return _counted("refusals", "too many refused tokens or malformed packets; try again in a minute")
+            return _counted("refusals", "too many refused CONNECTs or malformed packets; try again in a minute")
         if self._total >= self._limits.connections:
             return _counted("connections", "this server has as many connections as it takes; try again later")
         if self._connected[address] >= self._limits.connections_per_address:
@@ -120,7 +120,7 @@ class Addresses:
         CONNECTIONS.set(self._total)
 
     def offended(self, address: str) -> None:
-        """Note that an address sent what it should not: a token that opens nothing, or a malformed packet."""
+        """Note that an address sent what it should not: a CONNECT that is refused, or a malformed packet."""
         now, per_minute = self._monotonic(), self._limits.refusals_per_minute
         bucket = self._refusals.pop(address, None) or Bucket(per_minute / 60, per_minute, now)
         bucket.take(now)

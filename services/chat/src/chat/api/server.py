@@ -109,6 +109,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
         if self.manager.sid_from_eio_sid(eio_sid, namespace or NAMESPACE) is not None:
             raise Malformed("a second CONNECT on one connection")
         await super()._handle_connect(eio_sid, namespace, data)
+        if (namespace or NAMESPACE) != NAMESPACE:  # it was refused, and says nothing of who is in a chat already
+            self.eio.offended(eio_sid)
+            await self.eio.end_if_banned(eio_sid)
+            return
         sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
         if sid is not None and self.manager.is_connected(sid, NAMESPACE):
             self._stop_waiting(eio_sid)

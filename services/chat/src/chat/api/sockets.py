@@ -97,7 +97,10 @@ class Sockets:
             self._server.eio.offended(eio_sid)
             REFUSED.labels("token").inc()
             raise _refused(AUTHORIZATION_ERROR, error) from error
-        except (InvalidInput, RateLimited) as error:
+        except InvalidInput as error:
+            self._server.eio.offended(eio_sid)
+            raise _refused(error.detail, error) from error
+        except RateLimited as error:
             raise _refused(error.detail, error) from error
         except ServiceError as error:
             raise _refused(UNAVAILABLE, error) from error
