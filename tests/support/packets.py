@@ -157,7 +157,9 @@ class Raw:
     async def refusal(self, transport: str = "polling", address: str = "") -> tuple[int, str, dict[str, Any]]:
         """Open a connection that is refused; return the status, the content type and the body."""
         query = {"EIO": "4", "transport": transport}
-        async with self.session.get(self.url + PATH, params=query, headers=_headers(address)) as answer:
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"} if transport == "websocket" else {}
+        headers = {**_headers(address), **upgrade}
+        async with self.session.get(self.url + PATH, params=query, headers=headers) as answer:
             return answer.status, answer.content_type, await answer.json(content_type=None)
 
 

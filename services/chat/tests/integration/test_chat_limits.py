@@ -16,7 +16,7 @@ from common.metrics import REGISTRY
 from garant_local.nats import Nats
 from support.chatting import ChatHouse, Refused, build_chat
 from support.house import House
-from support.packets import Raw, RawSocket, by_hand, connect_packet, message_packet
+from support.packets import PATH, Raw, RawSocket, by_hand, connect_packet, message_packet
 from support.waiting import eventually
 
 PROXY = (ip_network("127.0.0.0/8"),)
@@ -129,6 +129,15 @@ async def test_an_address_has_so_many_connections_and_another_has_its_own(limite
         await first.ws.close()
         again = await eventually_open(raw, BAD)
         assert (await again.join(chat_id)).startswith("40")
+
+
+@pytest.mark.parametrize("query", ["&sid=", "&sid=&sid=x"])
+async def test_an_empty_session_is_no_way_around_the_limits(limited: Limited, query: str) -> None:
+    async with limited(connections_per_address=1) as (built, raw):
+        await raw.polling()
+
+        async with raw.session.get(f"{built.url}{PATH}?EIO=4&transport=polling{query}") as answer:
+            assert answer.status in (400, 429), await answer.text()
 
 
 async def check_429(raw: Raw, transport: str, address: str, words: str) -> None:

@@ -298,12 +298,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
 
     async def handle_request(self, request: web.Request) -> Any:
         """Handle a request of any transport."""
-        if "sid" not in request.query:
-            refusal = self._addresses.refusal(self._address_of(request))
-            if refusal is not None:
-                raise RateLimited(refusal, REFUSED_FOR_S)
-            return await super().handle_request(request)
-        socket: Socket | None = self.sockets.get(request.query["sid"])
+        socket: Socket | None = self.sockets.get(request.query.get("sid", ""))
         if socket is not None and not socket.upgraded and request.headers.get("upgrade"):
             socket.request = request
         response = await super().handle_request(request)
@@ -317,13 +312,20 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
     async def _handle_connect(
         self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None
     ) -> Any:
-        """Open a connection, as upstream does, with a socket of our class."""
+        """Open a connection, as upstream does, with a socket of our class, or refuse one that is too many.
+
+        It is asked here, where each connection passes: of what a query holds upstream has a reading of its own.
+        """
+        request: web.Request = environ["aiohttp.request"]
+        address = self._address_of(request)
+        refusal = self._addresses.refusal(address)
+        if refusal is not None:
+            raise RateLimited(refusal, REFUSED_FOR_S)
         if self.start_service_task:
             self.start_service_task = False
             self.service_task_handle = self.start_background_task(self._service_task)
-        request: web.Request = environ["aiohttp.request"]
         sid = self.generate_id()
-        socket = self.sockets[sid] = self._socket_class(self, sid, request, self._address_of(request))
+        socket = self.sockets[sid] = self._socket_class(self, sid, request, address)
         self._addresses.enter(socket.address)
         try:
             await socket.send(packet.Packet(packet.OPEN, self._opening(sid, transport)))
