@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import WSServerHandshakeError
 
+from chat.api import links
 from chat.api.app import Options
 from chat.api.limits import Limits
 from common.metrics import REGISTRY
@@ -280,6 +281,23 @@ async def test_who_does_not_read_is_cut_off_at_the_buffer(limited: Limited) -> N
         slow.resume()
         await slow.until_cut_off()
         assert await writer.until(1)
+
+
+async def test_all_requests_of_a_polling_client_end_however_many_wait(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "MOST_UNDER_WAY", 2)
+    async with limited() as (built, raw):
+        chat_id, alice, _, _ = await built.chat()
+        polling = await raw.polling()
+        await polling.join(chat_id)
+
+        messages = [message_packet(alice, "x") for _ in range(3)]
+        posts = [asyncio.create_task(polling.post(*messages)) for _ in range(8)]
+        _, waiting = await asyncio.wait(posts, timeout=5)
+
+        assert not waiting
+        assert [post.result() for post in posts] == [200] * 8
 
 
 async def test_a_frame_has_a_size_on_every_transport(limited: Limited) -> None:

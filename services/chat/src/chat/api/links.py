@@ -35,9 +35,9 @@ class Link:
 
     __slots__ = (
         "_bucket",
+        "_ended",
         "_limits",
         "_under_way",
-        "_waiting",
         "admission",
         "after",
         "closing",
@@ -61,7 +61,7 @@ class Link:
         rate = limits.client_messages_per_s
         self._bucket = Bucket(rate, rate, time.monotonic())
         self._under_way = 0
-        self._waiting: tuple[int, asyncio.Event] | None = None
+        self._ended: asyncio.Event | None = None
 
     @property
     def chat_id(self) -> UUID:
@@ -109,8 +109,9 @@ class Link:
     def end(self) -> None:
         """Count a message no more."""
         self._under_way -= 1
-        if self._waiting is not None and self._under_way < self._waiting[0]:
-            self._waiting[1].set()
+        if self._ended is not None:
+            self._ended.set()
+            self._ended = None
 
     async def free(self) -> None:
         """Return once one more message may be stored."""
@@ -126,5 +127,5 @@ class Link:
 
     async def _fewer_than(self, most: int) -> None:
         while self._under_way >= most:
-            self._waiting = (most, asyncio.Event())
-            await self._waiting[1].wait()
+            self._ended = self._ended or asyncio.Event()  # several may wait: a client that polls posts at will
+            await self._ended.wait()
