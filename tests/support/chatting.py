@@ -191,3 +191,13 @@ async def build_chat(
             for listener in built.listeners:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(listener.client.shutdown(), 1)
+
+
+async def a_long_history(house: ChatHouse, count: int) -> None:
+    """Store many long messages behind the chat's back."""
+    await house.house.execute(
+        "chat",
+        f"WITH c AS (UPDATE chat SET last_seq = {count} RETURNING id, customer_id)"
+        " INSERT INTO message (chat_id, seq, user_id, role, text, created_at)"
+        f" SELECT id, n, customer_id, 'customer', repeat('x', 4000), now() FROM c, generate_series(1, {count}) n",
+    )

@@ -1,6 +1,7 @@
 """Each limit of the chat: what is over it is refused and counted, and the neighbours do not notice."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,7 +16,7 @@ from chat.api.app import Options
 from chat.api.limits import Limits
 from common.metrics import REGISTRY
 from garant_local.nats import Nats
-from support.chatting import ChatHouse, Refused, build_chat
+from support.chatting import ChatHouse, Refused, a_long_history, build_chat
 from support.house import House
 from support.packets import PATH, Raw, RawSocket, by_hand, connect_packet, message_packet
 from support.waiting import eventually
@@ -281,6 +282,27 @@ async def test_who_does_not_read_is_cut_off_at_the_buffer(limited: Limited) -> N
         slow.resume()
         await slow.until_cut_off()
         assert await writer.until(1)
+
+
+async def test_who_joins_and_reads_no_answers_is_cut_off_too(limited: Limited) -> None:
+    async with limited(client_buffer_bytes=64 * 1024, client_messages_per_s=100_000) as (built, raw):
+        chat_id, alice, _, _ = await built.chat()
+        await (await built.listen(chat_id)).client.disconnect()
+        await a_long_history(built, 4_000)
+        slow = await raw.websocket()
+        slow.pause()
+        await slow.send(connect_packet(chat_id))
+        before = refused("client_buffer")
+
+        with contextlib.suppress(ConnectionError):
+            for _ in range(4_000):  # each is refused at once, and says so under its long number
+                await slow.send(message_packet(alice, "", 10**4_000))
+
+        async def cut_off() -> float:
+            return refused("client_buffer") - before
+
+        assert await eventually(cut_off) == 1
+        await slow.ws.close()
 
 
 async def test_all_requests_of_a_polling_client_end_however_many_wait(

@@ -14,7 +14,7 @@ from chat.api import lean, server
 from chat.api.app import Options
 from chat.api.limits import Limits
 from common.metrics import REGISTRY
-from support.chatting import ChatHouse, build_chat
+from support.chatting import ChatHouse, a_long_history, build_chat
 from support.house import House
 from support.packets import Raw, by_hand, connect_packet, message_packet
 from support.sources import Broker
@@ -276,16 +276,6 @@ async def test_a_client_that_does_not_answer_pings_is_ended(either_chat: ChatHou
     await nobody_is_left(either_chat, 1)
     assert not task.done()
     task.cancel()
-
-
-async def a_long_history(house: ChatHouse, count: int) -> None:
-    """Store many long messages behind the chat's back."""
-    await house.house.execute(
-        "chat",
-        f"WITH c AS (UPDATE chat SET last_seq = {count} RETURNING id, customer_id)"
-        " INSERT INTO message (chat_id, seq, user_id, role, text, created_at)"
-        f" SELECT id, n, customer_id, 'customer', repeat('x', 4000), now() FROM c, generate_series(1, {count}) n",
-    )
 
 
 def waiting_bytes(house: ChatHouse) -> int:

@@ -75,10 +75,13 @@ class Link:
 
     def send(self, bundle: Bundle) -> None:
         """See the port. A client that does not read what it is sent is cut off."""
+        self._send(bundle, limited=self.joined)
+
+    def _send(self, bundle: Bundle, *, limited: bool) -> None:
         if self.gone:
             return
         waiting = self.socket.write(bundle)
-        if waiting > self._limits.client_buffer_bytes and self.joined:
+        if waiting > self._limits.client_buffer_bytes and limited:
             log.warning("chat.slow_client_cut_off", chat_id=str(self.chat_id))
             REFUSED.labels("client_buffer").inc()
             ENDED.labels("slow").inc()
@@ -94,9 +97,9 @@ class Link:
         self.joined = True
 
     def answer(self, number: int | None, body: dict[str, Any]) -> None:
-        """Answer an event, where the client asked for that."""
+        """Answer an event, where the client asked for that; who joins may ask for no more than it reads either."""
         if number is not None:
-            self.send(Bundle([acknowledgement(number, body)]))
+            self._send(Bundle([acknowledgement(number, body)]), limited=True)
 
     def wait_s(self) -> float:
         """Count a message; return 0, or after how many seconds the client may send one."""
