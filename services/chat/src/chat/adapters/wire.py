@@ -94,8 +94,8 @@ class NatsWire:
             await self._broadcasts.flush(FLUSH_S)
         except Unavailable as error:
             log.warning("chat.followed_later", chats=len(chat_ids), error=error.detail)
-        else:
-            self._sure.update(chat_ids)
+        else:  # but for those that were left meanwhile
+            self._sure.update(chat_id for chat_id in chat_ids if chat_id in self._followed)
         return [None] * len(chat_ids)
 
     def _hearer(self, chat_id: UUID) -> Callable[[bytes], None]:
@@ -136,14 +136,19 @@ class NatsWire:
             return  # whoever is silent, we would not hear
         silent = time.monotonic() - LOST_AFTER_S
         for process in [process for process, at in self._beats.items() if at < silent]:
-            del self._beats[process]
-            log.info("chat.process_lost", process=process)
-            self._lost(process)
+            self._lose(process)
+
+    def _lose(self, process: str) -> None:
+        del self._beats[process]
+        log.info("chat.process_lost", process=process)
+        self._lost(process)
 
     def _heard_beat(self, payload: bytes) -> None:
-        process = payload.decode()[:64]
+        process, now = payload.decode()[:64], time.monotonic()
+        if self._beats.get(process, now) < now - LOST_AFTER_S:  # who left it meanwhile, we were not told
+            self._lose(process)
         known = process in self._beats
-        self._beats[process] = time.monotonic()
+        self._beats[process] = now
         if not known:  # it is new, or did not hear us while one of us was away
             self._announce()
 

@@ -283,9 +283,8 @@ class Rooms:
 
     def announce(self) -> None:
         """Tell and ask who is where anew: the wire was broken, or another process did not hear us for a while."""
-        for chat_id, room in self._rooms.items():
-            if room.links:
-                self._tell_presence(chat_id, ask=True)
+        for chat_id, room in self._rooms.items():  # also where the last has left: it may not have been heard
+            self._tell_presence(chat_id, ask=bool(room.links))
 
     def lost(self, process: str) -> None:
         """Show that those who were connected to a process are gone with it."""
