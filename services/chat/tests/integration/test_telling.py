@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from chat.use_cases import tell_messages as tell_messages_module
 from chat.use_cases.check_invariants import check_invariants
 from chat.use_cases.tell_messages import tell_messages
 from common.clock import SystemClock
@@ -56,6 +57,22 @@ async def test_tellers_beside_writers_tell_each_message_once(chat_house: ChatHou
     assert told == {chat_id: list(range(1, 81)), other: list(range(1, 41))}
     found = await check_invariants(chat_house.database, SystemClock(), ())
     assert found["ok"], found
+
+
+async def test_chats_that_are_busy_keep_no_other_from_being_told(
+    chat_house: ChatHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tell_messages_module, "MOST_CHATS", 1)
+    one, alice, bob, _ = await chat_house.chat()
+    busy, quiet = sorted([one, (await chat_house.house.deal(alice, bob))["chat_id"]])
+    listener = await chat_house.listen(busy)
+    await (await chat_house.listen(quiet)).say(alice, "x")
+
+    for _ in range(64):
+        await listener.say(alice, "x")
+        await tell_messages(chat_house.database)
+
+    assert quiet in {event["data"]["chat_id"] for event in await chat_house.house.outbox("chat")}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from chat.domain.events import Untold
 from chat.domain.model import Role
 from common.db import Connection
 
-_WAITING = sa.text("SELECT chat_id FROM untold ORDER BY chat_id LIMIT :limit")
+# By chance, so that chats that have always something to tell keep no other from being told.
+_WAITING = sa.text("SELECT chat_id FROM untold ORDER BY random() LIMIT :limit")
 _LOCK = sa.text("SELECT id FROM chat WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE")
 _LAST = sa.text(
     """
