@@ -20,7 +20,8 @@ from common.logging import get_logger, report
 log = get_logger()
 
 MOST_WAITING = 10_000
-"""Payloads that may wait to be sent; one more is dropped."""
+MOST_WAITING_BYTES = 16 * 1024 * 1024
+"""What may wait to be sent; one payload more is dropped. A broker that hangs counts as connected for seconds."""
 MOST_UNREAD = 10_000
 MOST_UNREAD_BYTES = 16 * 1024 * 1024
 """What may wait for a follower, which is then told less; of each subject."""
@@ -48,6 +49,7 @@ class Broadcasts:
         self._closed = closed
         self._back = back
         self._waiting: deque[tuple[str, bytes]] = deque()
+        self._waiting_bytes = 0
         self._dropped: deque[Subscription] = deque()
         self._wake = asyncio.Event()
 
@@ -80,7 +82,10 @@ class Broadcasts:
         """Tell all followers; return False where that can't be, and nobody will hear of it."""
         if not self.connected or len(self._waiting) >= MOST_WAITING:
             return False
+        if self._waiting_bytes + len(payload) > MOST_WAITING_BYTES:
+            return False
         self._waiting.append((subject, payload))
+        self._waiting_bytes += len(payload)
         self._wake.set()
         return True
 
@@ -142,7 +147,9 @@ class Broadcasts:
             while self._waiting or self._dropped:
                 try:
                     if self._waiting:
-                        await self._client.publish(*self._waiting.popleft())
+                        subject, payload = self._waiting.popleft()
+                        self._waiting_bytes -= len(payload)
+                        await self._client.publish(subject, payload)
                     else:
                         await self._dropped.popleft().unsubscribe()
                 except (nats.errors.Error, OSError) as error:
