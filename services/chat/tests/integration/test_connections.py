@@ -211,10 +211,14 @@ async def test_who_never_asks_for_the_namespace_is_ended(
             joined = await built.listen(chat_id)
             silent, polling, refused = await raw.websocket(), await raw.polling(), await raw.websocket()
             await refused.join("nonsense")
+            left = await raw.websocket()
+            await left.join(chat_id)
+            await left.send("41", "41")
 
-            await asyncio.gather(silent.until_ended(), polling.until_ended(), refused.until_ended())
+            ends = [one.until_ended() for one in (silent, polling, refused, left)]
+            await asyncio.gather(*ends)
 
-            assert counted("ended", reason="never_connected") == before + 3
+            assert counted("ended", reason="never_connected") == before + 4
             assert (await joined.say(alice, "still here"))["seq"] > 0
 
 

@@ -86,8 +86,17 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
 
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         await super()._handle_eio_connect(eio_sid, environ)
+        self._expect_connect(eio_sid)
+
+    def _expect_connect(self, eio_sid: str) -> None:
         timer = asyncio.get_running_loop().call_later(CONNECT_S, self._never_connected, eio_sid)
         self._unconnected[eio_sid] = timer
+
+    def _expect_connect_again(self, eio_sid: str) -> None:
+        """Give a client that has left its chat as long as one that is new."""
+        gone = eio_sid not in self.environ or eio_sid in self._unconnected
+        if not gone and self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is None:
+            self._expect_connect(eio_sid)
 
     def _never_connected(self, eio_sid: str) -> None:
         ENDED.labels("never_connected").inc()
@@ -130,6 +139,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
                 await self._take_event(eio_sid, data)
             else:
                 await super()._handle_eio_message(eio_sid, data)
+                self._expect_connect_again(eio_sid)
         except (Malformed, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             log.debug("chat.malformed", error=repr(error))
             await self.eio.malformed(eio_sid)
