@@ -60,6 +60,7 @@ async def test_a_client_that_comes_back_gets_what_it_lacks_and_no_more(either_ch
 async def test_who_says_that_it_has_more_than_there_is_gets_what_comes(either_chat: ChatHouse) -> None:
     chat_id, alice, _, _ = await either_chat.chat()
     ahead = await either_chat.listen(None, auth={"token": chat_id, "after_seq": 1_000})
+    await in_room(either_chat, chat_id, 1)  # what is stored before, it says that it has
     writer = await either_chat.listen(chat_id)
 
     for text in ("one", "two"):
