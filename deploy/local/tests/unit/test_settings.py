@@ -7,7 +7,7 @@ import pytest
 
 from garant_local.secrets import load_secrets, write_private
 from garant_local.settings import PORTS, SettingError, check_ports, lock_data, prepare_data, read_settings
-from support.servers import free_port
+from support.servers import free_ports
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -36,7 +36,8 @@ def test_a_taken_port_names_the_port_and_the_variable(process: str, variable: st
         taken.listen()
         port = taken.getsockname()[1]
         # The others are free, also beside a running system on the default ports.
-        free = {other: str(free_port()) for other, _ in PORTS.values()}
+        ports = map(str, free_ports(len(PORTS)))
+        free = {other: next(ports) for other, _ in PORTS.values()}
         with pytest.raises(SettingError, match=f"port {port} .*{variable}"):
             check_ports(read_settings(free | {variable: str(port)}))
 
