@@ -19,9 +19,10 @@ from common.logging import get_logger, report
 
 log = get_logger()
 
-MOST_WAITING = 10_000
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 """What may wait to be sent; one payload more is dropped. A broker that hangs counts as connected for seconds."""
+EACH_BYTES = 200
+"""What waiting costs beside the payload."""
 MOST_UNREAD = 10_000
 MOST_UNREAD_BYTES = 16 * 1024 * 1024
 """What may wait for a follower, which is then told less; of each subject."""
@@ -80,12 +81,11 @@ class Broadcasts:
 
     def tell(self, subject: str, payload: bytes) -> bool:
         """Tell all followers; return False where that can't be, and nobody will hear of it."""
-        if not self.connected or len(self._waiting) >= MOST_WAITING:
-            return False
-        if self._waiting_bytes + len(payload) > MOST_WAITING_BYTES:
+        size = EACH_BYTES + len(payload)
+        if not self.connected or self._waiting_bytes + size > MOST_WAITING_BYTES:
             return False
         self._waiting.append((subject, payload))
-        self._waiting_bytes += len(payload)
+        self._waiting_bytes += size
         self._wake.set()
         return True
 
@@ -133,12 +133,19 @@ class Broadcasts:
             raise Unavailable("NATS does not answer") from error
 
     async def run(self) -> None:
-        """Send what is told, until the connection is closed for good: the process must end then."""
-        sending = asyncio.create_task(self._send())
+        """Send what is told, until the connection is closed for good: the process must end then.
+
+        Raises:
+            Exception: what sending failed with, other than for the broker's sake.
+        """
+        sending, closed = asyncio.create_task(self._send()), asyncio.create_task(self._closed.wait())
         try:
-            await self._closed.wait()
+            done, _ = await asyncio.wait((sending, closed), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
             sending.cancel()
+            closed.cancel()
 
     async def _send(self) -> None:
         while True:
@@ -148,7 +155,7 @@ class Broadcasts:
                 try:
                     if self._waiting:
                         subject, payload = self._waiting.popleft()
-                        self._waiting_bytes -= len(payload)
+                        self._waiting_bytes -= EACH_BYTES + len(payload)
                         await self._client.publish(subject, payload)
                     else:
                         await self._dropped.popleft().unsubscribe()

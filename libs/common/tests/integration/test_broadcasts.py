@@ -1,8 +1,10 @@
-"""Broadcasts: what may wait to be sent is bounded."""
+"""Broadcasts: what may wait to be sent is bounded, and nobody believes that it is sent when it is not."""
 
 import asyncio
 
-from common.broadcasts import MOST_WAITING_BYTES, Broadcasts
+import pytest
+
+from common.broadcasts import EACH_BYTES, MOST_WAITING_BYTES, Broadcasts
 from support.sources import Broker
 from support.waiting import eventually
 
@@ -14,7 +16,7 @@ async def test_what_waits_to_be_sent_is_bounded_in_bytes_and_goes_on_once_it_is_
         told = 0
         while told < 1_000 and broadcasts.tell("a", payload):  # nobody sends yet
             told += 1
-        assert told == MOST_WAITING_BYTES // len(payload)
+        assert told == MOST_WAITING_BYTES // (EACH_BYTES + len(payload))
 
         sending = asyncio.create_task(broadcasts.run())
 
@@ -23,5 +25,23 @@ async def test_what_waits_to_be_sent_is_bounded_in_bytes_and_goes_on_once_it_is_
 
         assert await eventually(taken, within_s=5)
         sending.cancel()
+    finally:
+        await broadcasts.close()
+
+
+async def test_whoever_runs_it_learns_that_nothing_is_sent_any_more(
+    nats: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broadcasts = await Broadcasts.connect(nats.url, "test")
+
+    async def broken(subject: str, payload: bytes) -> None:
+        raise RuntimeError(f"a mistake in {subject}")
+
+    monkeypatch.setattr(broadcasts._client, "publish", broken)
+    try:
+        assert broadcasts.tell("a", b"x")
+        with pytest.raises(RuntimeError, match="a mistake in a"):
+            async with asyncio.timeout(5):
+                await broadcasts.run()
     finally:
         await broadcasts.close()

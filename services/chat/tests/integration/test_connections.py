@@ -1,10 +1,12 @@
 """What strangers and slow clients do to a connection, packet by packet, on both paths."""
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import pytest
@@ -13,6 +15,7 @@ from structlog.testing import capture_logs
 from chat.api import lean, server
 from chat.api.app import Options
 from chat.api.limits import Limits
+from chat.domain.live import Page
 from common.metrics import REGISTRY
 from support.chatting import ChatHouse, a_long_history, build_chat
 from support.house import House
@@ -303,7 +306,13 @@ async def test_who_reads_a_long_history_slowly_is_not_cut_off(house: House, nats
         async def waits() -> bool:
             return waiting_bytes(built) > 16 * 1024
 
-        await eventually(waits)
+        async def no_page_is_held() -> bool:
+            gc.collect()
+            pages = [one for one in gc.get_objects() if isinstance(one, Page) and one.messages]
+            return not [page for page in pages if page.state.id == UUID(chat_id)]
+
+        assert await eventually(waits)
+        assert await eventually(no_page_is_held)
         quick = await built.listen(None, auth={"token": chat_id, "after_seq": count})
         assert (await quick.say(alice, "live"))["seq"] == count + 1
         slow.resume()

@@ -171,6 +171,14 @@ class TestPolling:
         async with polling.session.post(f"{polling.url}&sid={polling.sid}", data="3") as answer:
             assert (answer.status, await answer.text()) == (200, "OK")
 
+    async def test_a_poll_beside_another_ends_the_session(self, bare: Bare) -> None:
+        """Of two polls one may be on a wire that is dead: what it is given is lost, and nobody would know."""
+        polling = await bare.polling()
+        poll = await bare.waiting_poll(polling)
+        assert await polling.poll() == []
+        assert await asyncio.wait_for(poll, PATIENCE_S) == ["6"]
+        assert await polling.post(bare.message(1)) == 400
+
     async def test_what_is_no_packet_ends_the_session(self, bare: Bare) -> None:
         polling = await bare.raw.polling()
         assert (await polling.post("abc"), await polling.poll()) == (400, [])
@@ -229,6 +237,21 @@ class TestUpgrade:
         assert (await polling.poll(), await polling.post(bare.message(1))) == ([], 400)
         await socket.send(bare.message(9))
         assert acknowledged(await socket.until("43")) == ("439", 1)
+
+    async def test_a_second_upgrade_is_cut_off_and_costs_the_first_nothing(self, bare: Bare) -> None:
+        polling = await bare.polling()
+        socket = await bare.raw.websocket(sid=polling.sid)
+        await socket.send("2probe")
+        assert await socket.next() == "3probe"
+        with contextlib.suppress(aiohttp.WSServerHandshakeError):
+            second = await bare.raw.websocket(sid=polling.sid)
+            await second.until_cut_off()
+            assert second.got == []
+        await socket.send("5", bare.message(8))
+        assert acknowledged(await socket.until("43")) == ("438", 1)
+        [link] = bare.house.side.sockets.links
+        link.socket.abort()  # of its WebSocket
+        await socket.until_cut_off()
 
     async def test_what_is_no_probe_upgrades_nothing(self, bare: Bare) -> None:
         polling = await bare.raw.polling()

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from chat.adapters.wire import NatsWire
 from chat.use_cases.note_transitions import note_transitions
 from support.chatting import ChatHouse, Listener, Nobody
 from support.house import received
@@ -67,6 +68,24 @@ async def test_who_says_that_it_has_more_than_there_is_gets_what_comes(either_ch
         await writer.say(alice, text)
 
     assert await ahead.until(2) == [1, 2]
+
+
+async def test_what_was_told_of_and_is_stored_nowhere_keeps_nobody_out(
+    chat_house: ChatHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a database came back without its last moments."""
+    chat_id, alice, _, _ = await chat_house.chat()
+    follow = NatsWire.follow
+
+    async def told_meanwhile(wire: NatsWire, followed: UUID) -> None:
+        await follow(wire, followed)
+        chat_house.side.rooms.heard(followed, "message", [{"seq": 9}])
+
+    monkeypatch.setattr(NatsWire, "follow", told_meanwhile)
+    alone = await chat_house.listen(chat_id)
+
+    await alone.say(alice, "hello")
+    assert await alone.until(1) == [1]
 
 
 @pytest.mark.parametrize("wrong", [-1, "5", 1.5, True, None, [5], 2**63])

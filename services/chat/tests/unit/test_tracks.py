@@ -9,6 +9,7 @@ from chat.api.packets import event
 from chat.api.tracks import Entry, Track
 
 BODY = event("message", b"{}")
+PLENTY = 10**6
 
 
 def entries(*seqs: int) -> list[Entry]:
@@ -81,12 +82,35 @@ def test_while_somebody_joins_what_was_sent_is_kept_and_then_dropped() -> None:
     track = Track()
     sent(track, 1, 2, 3, 5)
 
-    assert [entry.seq for entry in track.after(1)] == [2, 3]
+    assert [entry.seq for entry in track.after(1, PLENTY)] == [2, 3]
     track.forget()
     assert sorted(track.kept) == [5]
     sent(track, 4)
     track.forget()
     assert track.kept == {}
+
+
+def test_of_what_is_kept_as_much_is_taken_as_is_wanted() -> None:
+    track = Track()
+    sent(track, 1, 2, 3, 4)
+    size = len(BODY.payload)
+
+    assert [entry.seq for entry in track.after(0, 2 * size)] == [1, 2]
+    assert [entry.seq for entry in track.after(2, size + 1)] == [3, 4]
+    assert (track.has(4), track.has(5)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("last", "asked_at", "behind"),
+    [(5, 9, False), (9, 9, True), (5, 8, True)],
+    ids=["it is not there", "it is there", "more was told of since"],
+)
+def test_what_was_told_of_and_is_not_there_is_waited_for_no_more(last: int, asked_at: int, behind: bool) -> None:
+    track = Track(delivered=5, heard=9)
+
+    track.forget_untrue(last, asked_at)
+
+    assert track.behind is behind
 
 
 def test_what_is_kept_has_a_bound_and_the_oldest_is_dropped() -> None:

@@ -72,6 +72,8 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
         self.address = address
         self.broken = False
         self._queued_bytes = 0
+        self._polled = False
+        self._upgrade_asked = False
 
     def write(self, bundle: Bundle) -> int:
         """Hand packets to the connection without waiting; return about how many bytes wait for the client."""
@@ -116,6 +118,34 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
         except (exceptions.UnknownPacketError, IndexError):
             await self.server.malformed(self.sid)
 
+    async def poll(self) -> list[packet.Packet]:
+        """Wait for packets; whoever polls twice at once would get them in no order, or on a wire that is dead.
+
+        Raises:
+            EngineIOError: when somebody waits for them already; the session ends.
+        """
+        if self._polled:
+            raise exceptions.EngineIOError("a poll beside another one")
+        self._polled = True
+        try:
+            polled: list[packet.Packet] = await super().poll()
+        finally:
+            self._polled = False
+        return polled
+
+    async def _upgrade_websocket(self, environ: dict[str, Any]) -> Any:
+        """Serve a WebSocket: the only one of the session, and its wire from then on."""
+        if self._upgrade_asked or self.upgraded:
+            raise OSError("one upgrade at a time, and one in all")
+        self._upgrade_asked = True
+        polling, self.request = self.request, environ["aiohttp.request"]
+        try:
+            return await super()._upgrade_websocket(environ)
+        finally:
+            self._upgrade_asked = False
+            if not self.upgraded:
+                self.request = polling
+
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
         """Take what a polling client posts; when it is malformed or too much, the connection ends."""
         try:
@@ -151,10 +181,12 @@ class LeanSocket(Socket):
 
     async def drained(self) -> None:
         """See `Socket.drained`."""
+        protocol = self.request.protocol
         if self._transport is None:
             await super().drained()
-        elif self.request.protocol.connected:
-            await self.request.protocol._drain_helper()
+        elif protocol.connected and protocol.writing_paused:
+            # All who wait share one future, which must not end with one of them.
+            await asyncio.shield(protocol._drain_helper())
 
     def abort(self) -> None:
         """See `Socket.abort`."""
@@ -299,8 +331,6 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
     async def handle_request(self, request: web.Request) -> Any:
         """Handle a request of any transport."""
         socket: Socket | None = self.sockets.get(request.query.get("sid", ""))
-        if socket is not None and not socket.upgraded and request.headers.get("upgrade"):
-            socket.request = request
         response = await super().handle_request(request)
         if socket is not None and socket.broken and request.method == "POST":
             response.set_status(400)  # upstream says that all is well

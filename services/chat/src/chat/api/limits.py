@@ -7,7 +7,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from chat.api.metrics import CONNECTIONS, REFUSED
 
@@ -80,14 +80,21 @@ class Addresses:
         self._refusals: OrderedDict[str, Bucket] = OrderedDict()
 
     def of(self, peer: str | None, forwarded_for: str | None) -> str:
-        """Return the address that a request comes from: the peer's, or what a trusted proxy says of it."""
+        """Return the address that a request comes from: the peer's, or what a trusted proxy says of it.
+
+        Of IPv6 it is the /64 network, of which one customer has all addresses.
+        """
         if peer is None:
             return "unknown"
-        address = ip_address(peer)
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:  # as a dual-stack socket shows it
-            address = address.ipv4_mapped
+        address = _plain(ip_address(peer))
         if forwarded_for and any(address in network for network in self._trusted):
-            return forwarded_for.rpartition(",")[2].strip()[:64]
+            said = forwarded_for.rpartition(",")[2].strip()[:64]
+            try:
+                address = _plain(ip_address(said))
+            except ValueError:
+                return said
+        if isinstance(address, IPv6Address):
+            return str(IPv6Network((address, 64), strict=False))
         return str(address)
 
     def banned(self, address: str) -> bool:
@@ -127,6 +134,12 @@ class Addresses:
         self._refusals[address] = bucket
         if len(self._refusals) > MOST_ADDRESSES:
             self._refusals.popitem(last=False)
+
+
+def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Return an IPv4 address where a dual-stack socket shows one as IPv6."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 def _counted(limit: str, words: str) -> str:

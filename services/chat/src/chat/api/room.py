@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Protocol
 from uuid import UUID
@@ -77,6 +77,11 @@ class Room:
         """What each member has."""
         return Position(self.messages.delivered, self.system.delivered)
 
+    @property
+    def heard(self) -> Position:
+        """What anybody told of."""
+        return Position(self.messages.heard, self.system.heard)
+
     def send(self, packets: Sequence[Packet]) -> None:
         """Send to all members."""
         bundle = Bundle(packets)
@@ -102,6 +107,15 @@ class Room:
         self.hear(self.system, map(system_entry, page.system_events))
         self.hear(self.messages, map(message_entry, page.messages))
 
+    def forget_untrue(self, state: ChatState, heard: Position) -> None:
+        """Let go of what was heard of before the database was asked, and is not there: it will never come."""
+        self.messages.forget_untrue(state.last_seq, heard.message)
+        self.system.forget_untrue(state.last_system_seq, heard.system)
+
+    def keeps(self, position: Position) -> bool:
+        """Tell whether what follows is kept."""
+        return self.messages.has(position.message + 1) or self.system.has(position.system + 1)
+
     def note_reads(self, reads: Mapping[Role, int]) -> None:
         """Show how far parties have read, where that is news."""
         moved = {role: seq for role, seq in reads.items() if seq > self.reads.get(role, 0)}
@@ -110,8 +124,9 @@ class Room:
             self.send(read_packets(moved))
 
     def send_kept(self, link: Link, position: Position) -> Position:
-        """Send a client that joins what was told since its history was read; return what it has then."""
-        system, messages = self.system.after(position.system), self.messages.after(position.message)
+        """Send a client that joins a slice of what was told meanwhile; return what it has then."""
+        system = self.system.after(position.system, SLICE_BYTES)
+        messages = self.messages.after(position.message, SLICE_BYTES)
         if system or messages:
             link.send(Bundle([entry.packet for entry in (*system, *messages)]))
         return Position(position.message + len(messages), position.system + len(system))
@@ -152,16 +167,20 @@ def read_packets(reads: Mapping[Role, int]) -> list[Packet]:
     return [event(READ, read_body(role, seq)) for role, seq in reads.items() if seq]
 
 
-def slices(page: Page) -> Iterable[Bundle]:
-    """Yield what a page holds, in slices."""
+def slices(page: Page, start: Position) -> Iterable[tuple[Bundle, Position]]:
+    """Yield what a page holds in slices, each with what a client that had `start` has after it."""
     packets: list[Packet] = []
-    size = 0
-    entries = chain(map(system_entry, page.system_events), map(message_entry, page.messages))
-    for entry in entries:
+    size, position = 0, start
+    told: Iterable[SystemEvent | Message] = chain(page.system_events, page.messages)
+    for one in told:
+        if isinstance(one, Message):
+            entry, position = message_entry(one), replace(position, message=one.seq)
+        else:
+            entry, position = system_entry(one), replace(position, system=one.seq)
         packets.append(entry.packet)
         size += len(entry.packet.payload)
         if size >= SLICE_BYTES:
-            yield Bundle(packets)
+            yield Bundle(packets), position
             packets, size = [], 0
     if packets:
-        yield Bundle(packets)
+        yield Bundle(packets), position

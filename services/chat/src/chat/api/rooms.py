@@ -28,6 +28,8 @@ log = get_logger()
 
 PRESENCE = "presence"
 DRAIN_TIMEOUT_S = 30.0
+PATIENCE_S = 1.0
+"""How long a client may take to read a slice before the rest of its page is let go."""
 JOIN_TIMEOUT_S = 300.0
 MOST_ROUNDS = 1_000
 GAP_S = 0.02
@@ -147,10 +149,12 @@ class Rooms:
             for kind, track in ((MESSAGE, room.messages), (SYSTEM, room.system)):
                 if track.behind:
                     FILLED.labels(kind).inc()
-            page = await self._history(room.chat_id, room.delivered)
+            before, heard = room.delivered, room.heard
+            page = await self._history(room.chat_id, before)
             room.hear_page(page)
-            if not page.messages and not page.system_events:  # it was told of what is not there
-                room.messages.heard, room.system.heard = room.messages.delivered, room.system.delivered
+            room.forget_untrue(page.state, heard)
+            if room.delivered == before:
+                return  # asking again at once would bring no more
 
     async def heal(self) -> None:
         """Compare all rooms with the database: what nobody told of is read; empty rooms are closed."""
@@ -220,33 +224,50 @@ class Rooms:
                 room.forget()
 
     async def _catch_up(self, room: Room, link: Link, position: Position) -> None:
+        position = await self._send_history(room, link, position)
         for _ in range(MOST_ROUNDS):
-            position = await self._send_history(room, link, position)
-            for _ in range(MOST_ROUNDS):
-                position = room.send_kept(link, position)
-                if position.message < room.messages.heard or position.system < room.system.heard:
-                    break  # a gap that the database fills
-                if not room.links or position == room.delivered:
-                    # Nothing was awaited since the last look: nothing was sent to the room in between.
-                    self._enter(room, link, position)
-                    return
-                # The history is ahead of the room: those who are in it are told first.
+            before = position, room.delivered
+            position = room.send_kept(link, position)
+            if room.keeps(position):
+                await _drained(link, DRAIN_TIMEOUT_S)
+            elif position.message < room.messages.heard or position.system < room.system.heard:
+                position = await self._send_history(room, link, position)  # a gap that the database fills
+            elif not room.links or position == room.delivered:
+                # Nothing was awaited since the last look: nothing was sent to the room in between.
+                self._enter(room, link, position)
+                return
+            else:  # the history is ahead of the room: those who are in it are told first
                 room.messages.heard, room.system.heard = position.message, position.system
                 await self._fill(room)
+            if before == (position, room.delivered):
+                await asyncio.sleep(GAP_S)
         raise TimeoutError("the client can't keep up with its chat")
 
     async def _send_history(self, room: Room, link: Link, position: Position) -> Position:
         more = True
         while more:
-            page = await self._history(link.chat_id, position)
-            room.state = page.state
-            room.note_reads(page.state.read_seqs)
-            for bundle in slices(page):
-                link.send(bundle)
-                await asyncio.sleep(0)  # others have their turn
-                await asyncio.wait_for(link.drained(), DRAIN_TIMEOUT_S)
-            position, more = page.end(position), page.more
+            position, more = await self._send_page(room, link, position)
+            await _drained(link, DRAIN_TIMEOUT_S)
         return position
+
+    async def _send_page(self, room: Room, link: Link, start: Position) -> tuple[Position, bool]:
+        """Send what the database has, a page at most; return what the client has then, and whether there is more.
+
+        While a client reads slowly no page is held for it: the rest is read from the database again.
+        """
+        heard = room.heard
+        page = await self._history(link.chat_id, start)
+        room.state = page.state
+        room.note_reads(page.state.read_seqs)
+        room.forget_untrue(page.state, heard)
+        for bundle, reached in slices(page, start):
+            link.send(bundle)
+            await asyncio.sleep(0)  # others have their turn
+            try:
+                await _drained(link, PATIENCE_S)
+            except TimeoutError:
+                return reached, True
+        return page.end(start), page.more
 
     def _enter(self, room: Room, link: Link, position: Position) -> None:
         first = not room.links
@@ -292,3 +313,13 @@ class Rooms:
             room = self._rooms.get(chat_id)
             if room is not None:
                 self._show_presence(room)
+
+
+async def _drained(link: Link, timeout_s: float) -> None:
+    """Return once a client has read what it was sent.
+
+    Raises:
+        TimeoutError: when it takes longer.
+    """
+    async with asyncio.timeout(timeout_s):
+        await link.drained()

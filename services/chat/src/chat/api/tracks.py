@@ -54,13 +54,23 @@ class Track:
             entries.append(entry)
         return entries
 
-    def after(self, seq: int) -> list[Entry]:
-        """Return what is kept right after `seq`, without a gap."""
+    def after(self, seq: int, most_bytes: int) -> list[Entry]:
+        """Return what is kept right after `seq`, without a gap, until it is as much as is wanted."""
         entries = []
-        while (entry := self.kept.get(seq + 1)) is not None:
+        while most_bytes > 0 and (entry := self.kept.get(seq + 1)) is not None:
             seq += 1
+            most_bytes -= len(entry.packet.payload)
             entries.append(entry)
         return entries
+
+    def has(self, seq: int) -> bool:
+        """Tell whether an entry is kept."""
+        return seq in self.kept
+
+    def forget_untrue(self, last: int, heard: int) -> None:
+        """Believe that `last` is all there is, though `heard` was told of, unless more was told of since."""
+        if last < heard == self.heard:
+            self.heard = max(last, self.delivered)
 
     def forget(self) -> None:
         """Drop what the members have: nobody joins."""
