@@ -9,14 +9,15 @@ What strangers and slow clients may do is in `test_connections.py`.
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
-from chat.api import server
+from chat.api import lean, server
 from chat.api.app import Options
 from support.chatting import ChatHouse, build_chat
 from support.house import House
@@ -186,6 +187,41 @@ class TestPolling:
     async def test_a_body_over_the_limit_is_refused(self, bare: Bare) -> None:
         polling = await bare.raw.polling()
         assert await asyncio.wait_for(polling.post("4" + "x" * 70_000), PATIENCE_S) in (400, 413)
+
+    async def test_a_body_that_comes_in_parts_is_read_to_its_end(self, bare: Bare) -> None:
+        """A proxy sends it as it comes; upstream takes the first part for all of it."""
+        polling = await bare.polling()
+        async with self._half_a_post(polling, bare.message(1) + "\x1e" + bare.message(2)) as (reader, rest):
+            rest()
+            assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).split()[1] == b"200"
+        assert acknowledged(await polling.until("432")) == ("432", 2)
+
+    async def test_a_body_that_never_comes_to_its_end_ends_the_session(
+        self, bare: Bare, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lean, "POST_S", 0.2)
+        polling = await bare.polling()
+        async with self._half_a_post(polling, bare.message(1)) as (reader, _):
+            assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).split()[1] == b"400"
+        assert await polling.post(bare.message(2)) == 400
+
+    @contextlib.asynccontextmanager
+    async def _half_a_post(
+        self, polling: Polling, body: str
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, Callable[[], None]]]:
+        """Send the first half of a body; yield what is answered, and a call that sends the other half."""
+        url = URL(f"{polling.url}&sid={polling.sid}")
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        try:
+            head = f"POST {url.path_qs} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            half = len(body) // 2
+            writer.write((head + body[:half]).encode())
+            await writer.drain()
+            await asyncio.sleep(0.1)  # it is read before the rest comes; nobody tells
+            yield reader, lambda: writer.write(body[half:].encode())
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
     async def test_a_close_packet_ends_the_session(self, bare: Bare) -> None:
         polling = await bare.raw.polling()

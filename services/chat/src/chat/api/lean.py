@@ -26,6 +26,8 @@ from chat.domain.errors import RateLimited
 
 CLOSE_S = 5.0
 """How long a closed connection may take to read what was sent to it before."""
+POST_S = 20.0
+"""How long a body may take to come."""
 REFUSED_FOR_S = 60.0
 """What an address is told that may not connect."""
 CLOSING = b"\x88\x02" + int(WSCloseCode.OK).to_bytes(2)
@@ -125,6 +127,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
             EngineIOError: when somebody waits for them already; the session ends.
         """
         if self._polled:
+            REFUSED.labels("polls").inc()
             raise exceptions.EngineIOError("a poll beside another one")
         self._polled = True
         try:
@@ -147,12 +150,31 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
                 self.request = polling
 
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
-        """Take what a polling client posts; when it is malformed or too much, the connection ends."""
+        """Take what a polling client posts; when it is malformed, too much or not whole, the connection ends."""
         try:
-            await super().handle_post_request(environ)
+            async with asyncio.timeout(POST_S):
+                body = await self._body(environ["aiohttp.request"])
+            for one in payload.Payload(encoded_payload=body.decode()).packets:
+                await self.receive(one)
         except (ValueError, IndexError, KeyError, exceptions.ContentTooLongError):
             self.broken = True
             await self.server.malformed(self.sid)
+        except (OSError, web.RequestPayloadError):  # it never came to its end, or not in time
+            self.broken = True
+            await self.close(wait=False)
+
+    async def _body(self, request: web.Request) -> bytes:
+        """Read a body to its end: upstream takes what has come by now for all of it.
+
+        Raises:
+            ContentTooLongError: when it is longer than it may be.
+        """
+        body = bytearray()
+        while part := await request.content.readany():
+            body += part
+            if len(body) > self.server.max_http_buffer_size:
+                raise exceptions.ContentTooLongError
+        return bytes(body)
 
     async def _websocket_handler(self, ws: PlainWebSocket) -> None:
         try:
