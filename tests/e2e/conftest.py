@@ -11,7 +11,7 @@ from support.system import System, running_system
 @pytest.fixture(scope="session")
 def system(containers: bool) -> Iterator[System]:
     """Everything, started once for the run: as `make run` starts it, or from images."""
-    with composed_system() if containers else running_system() as found:
+    with composed_system() if containers else running_system({"INVARIANTS_INTERVAL_S": "10"}) as found:
         yield found
 
 

@@ -128,7 +128,10 @@ class Broadcasts:
         if not self.connected:
             raise Unavailable("not connected to NATS")
         try:
-            await self._client.flush(timeout_s)
+            # nats-py's ping overtakes what it has not written yet. Once the first one is answered all is written,
+            # and what the second one follows has arrived.
+            for _ in range(2):
+                await self._client.flush(timeout_s / 2)
         except (nats.errors.Error, OSError) as error:
             raise Unavailable("NATS does not answer") from error
 

@@ -45,3 +45,30 @@ async def test_whoever_runs_it_learns_that_nothing_is_sent_any_more(
                 await broadcasts.run()
     finally:
         await broadcasts.close()
+
+
+async def test_what_was_followed_is_written_before_the_flush_that_confirms_it(
+    nats: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broadcasts = await Broadcasts.connect(nats.url, "test")
+    transport, written = broadcasts._client._transport, bytearray()
+    assert transport is not None
+    write, writelines = transport.write, transport.writelines
+
+    def noted(payload: bytes) -> None:
+        written.extend(payload)
+        write(payload)
+
+    def all_noted(payloads: list[bytes]) -> None:
+        written.extend(b"".join(payloads))
+        writelines(payloads)
+
+    monkeypatch.setattr(transport, "write", noted)
+    monkeypatch.setattr(transport, "writelines", all_noted)
+    try:
+        await broadcasts.follow("a", lambda payload: None)
+        await broadcasts.flush(2)
+        assert b"SUB a " in written
+        assert written.index(b"SUB a ") < written.rindex(b"PING")
+    finally:
+        await broadcasts.close()
