@@ -15,7 +15,8 @@ USERS, ROOMS, HISTORY = 20, 20, 20
 LONG_HISTORY = 10_000
 CYCLES_PER_S = 1_500
 """More than any server does: each cycle has a chat of its own."""
-STEADY_PER_S, STEADY_TIMES = 400.0, 3
+STEADY_PER_S = 400.0
+STEADY_TIMES = 3
 """Longer than the other rows: of few messages, one stall of the machine would be the 99th percentile."""
 JOINERS = 2
 ATTACKERS, ATTACKS_PER_S = 8, 200.0

@@ -11,7 +11,8 @@ from support.system import System, running_system
 @pytest.fixture(scope="session")
 def system(containers: bool) -> Iterator[System]:
     """Everything, started once for the run: as `make run` starts it, or from images."""
-    with composed_system() if containers else running_system({"INVARIANTS_INTERVAL_S": "10"}) as found:
+    often = {"INVARIANTS_INTERVAL_S": "10"}  # so that a test need not wait a minute for a proof
+    with composed_system() if containers else running_system(often) as found:
         yield found
 
 

@@ -7,7 +7,6 @@ import secrets
 import signal
 import subprocess
 import sys
-from typing import Any
 
 import asyncpg
 import httpx
@@ -17,6 +16,7 @@ import pytest
 
 from garant_local.settings import ROOT
 from support.contracts import check_event
+from support.playing import deal, fund
 from support.system import System, read_environment, stopped
 from support.waiting import eventually
 
@@ -24,34 +24,6 @@ pytestmark = pytest.mark.timeout(180)
 
 processes = pytest.mark.usefixtures("processes")
 """Looks at, or ends, a process of `make run`."""
-
-
-async def user(system: System, name: str, key: str = "API_KEY") -> int:
-    body = {"name": name, "external_id": secrets.randbelow(2**60) + 1}
-    return int((await system.call("POST", "/user/", body, key)).json()["id"])
-
-
-async def deal(system: System, price: str = "10") -> dict[str, Any]:
-    body = {
-        "title": "A logo",
-        "description": "Three drafts",
-        "price": price,
-        "customer_id": await user(system, "Alice"),
-        "performer_id": await user(system, "Bob"),
-    }
-    created: dict[str, Any] = (await system.call("POST", "/deal/", body)).json()
-    return created
-
-
-async def fund(system: System, user_id: int, usdt: str) -> dict[str, Any]:
-    """Pay through the gateway and the chain; return the payment."""
-    body = {"gateway_id": "tron_usdt", "user_id": user_id, "amount": usdt, "currency": "USDT"}
-    payment: dict[str, Any] = (await system.call("POST", "/payment", body)).json()
-    async with httpx.AsyncClient(timeout=60) as client:
-        address = payment["gateway_data"]["address"]
-        url = f"{system.environment['TRON_NODE_URL']}/admin/faucet"
-        (await client.post(url, json={"address": address, "usdt": usdt})).raise_for_status()
-    return payment
 
 
 async def status_of(system: System, deal_id: int) -> str:
