@@ -203,26 +203,46 @@ async def test_who_is_refused_hears_nothing_but_that(either_chat: ChatHouse, raw
     assert [packet[:2] for packet in stranger.got] == ["0{", "44", "40", "42"]
 
 
+@pytest.mark.parametrize("path", [True, False])
 async def test_who_never_asks_for_the_namespace_is_ended(
-    house: House, nats: Broker, monkeypatch: pytest.MonkeyPatch
+    house: House, nats: Broker, monkeypatch: pytest.MonkeyPatch, path: bool
 ) -> None:
-    monkeypatch.setattr(server, "CONNECT_S", 0.3)
-    for path in (True, False):
-        async with build_chat(house, nats.url, options=Options(lean=path)) as built, by_hand(built.url) as raw:
-            chat_id, alice, _, _ = await built.chat()
-            before = counted("ended", reason="never_connected")
-            joined = await built.listen(chat_id)
-            silent, polling, refused = await raw.websocket(), await raw.polling(), await raw.websocket()
-            await refused.join("nonsense")
-            left = await raw.websocket()
-            await left.join(chat_id)
-            await left.send("41", "41")
+    async with build_chat(house, nats.url, options=Options(lean=path)) as built, by_hand(built.url) as raw:
+        chat_id, alice, _, _ = await built.chat()
+        before = counted("ended", reason="never_connected")
+        joined, left = await built.listen(chat_id), await raw.websocket()
+        await left.join(chat_id)
+        monkeypatch.setattr(server, "CONNECT_S", 0.3)
+        silent, polling, refused = await raw.websocket(), await raw.polling(), await raw.websocket()
+        await refused.send(connect_packet("nonsense"))
+        await left.send("41", "41")
 
-            ends = [one.until_ended() for one in (silent, polling, refused, left)]
-            await asyncio.gather(*ends)
+        await asyncio.gather(*(one.until_ended() for one in (silent, polling, refused, left)))
 
-            assert counted("ended", reason="never_connected") == before + 4
-            assert (await joined.say(alice, "still here"))["seq"] > 0
+        assert counted("ended", reason="never_connected") == before + 4
+        assert (await joined.say(alice, "still here"))["seq"] > 0
+
+
+@pytest.mark.parametrize("path", [True, False])
+async def test_who_has_asked_waits_for_the_answer_as_long_as_it_takes(
+    house: House, nats: Broker, monkeypatch: pytest.MonkeyPatch, path: bool
+) -> None:
+    async with build_chat(house, nats.url, options=Options(lean=path)) as built, by_hand(built.url) as raw:
+        first, second, nobodys = (await built.chat())[0], (await built.chat())[0], str(UUID(int=1))
+        asking, wrong = await raw.websocket(), await raw.websocket()
+        await asking.join(first)
+        await wrong.join(first)
+        built.deals_wire.gate = asyncio.Event()
+        monkeypatch.setattr(server, "CONNECT_S", 0.3)
+        await asking.send("41", connect_packet(second))
+        await wrong.send("41", connect_packet(nobodys))
+        await (await raw.websocket()).until_ended()
+
+        built.deals_wire.gate.set()
+
+        assert (await asking.until("4")).startswith("40")
+        assert (await wrong.until("4")).startswith("44")
+        await wrong.until_ended()
 
 
 @pytest.mark.parametrize("upgrade", [False, True])

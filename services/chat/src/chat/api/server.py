@@ -86,17 +86,17 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
 
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         await super()._handle_eio_connect(eio_sid, environ)
-        self._expect_connect(eio_sid)
+        self._expect_connect(eio_sid, CONNECT_S)
 
-    def _expect_connect(self, eio_sid: str) -> None:
-        timer = asyncio.get_running_loop().call_later(CONNECT_S, self._never_connected, eio_sid)
+    def _expect_connect(self, eio_sid: str, within_s: float) -> None:
+        timer = asyncio.get_running_loop().call_later(within_s, self._never_connected, eio_sid)
         self._unconnected[eio_sid] = timer
 
     def _expect_connect_again(self, eio_sid: str) -> None:
         """Give a client that has left its chat as long as one that is new."""
         gone = eio_sid not in self.environ or eio_sid in self._unconnected
         if not gone and self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is None:
-            self._expect_connect(eio_sid)
+            self._expect_connect(eio_sid, CONNECT_S)
 
     def _never_connected(self, eio_sid: str) -> None:
         ENDED.labels("never_connected").inc()
@@ -109,22 +109,28 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
         finally:
             self.eio.forget(eio_sid)
 
-    def _stop_waiting(self, eio_sid: str) -> None:
+    def _stop_waiting(self, eio_sid: str) -> float | None:
+        """Return the seconds that the client had left, or None when it was not waited for."""
         timer = self._unconnected.pop(eio_sid, None)
-        if timer is not None:
-            timer.cancel()
+        if timer is None:
+            return None
+        timer.cancel()
+        return timer.when() - asyncio.get_running_loop().time()
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         if self.manager.sid_from_eio_sid(eio_sid, namespace or NAMESPACE) is not None:
             raise Malformed("a second CONNECT on one connection")
+        left_s = self._stop_waiting(eio_sid)  # what the answer takes is not the client's time
         await super()._handle_connect(eio_sid, namespace, data)
+        sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
+        connected = sid is not None and self.manager.is_connected(sid, NAMESPACE)
+        if left_s is not None and not connected and eio_sid in self.environ:
+            self._expect_connect(eio_sid, left_s)
         if (namespace or NAMESPACE) != NAMESPACE:  # it was refused, and says nothing of who is in a chat already
             self.eio.offended(eio_sid)
             await self.eio.end_if_banned(eio_sid)
             return
-        sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
-        if sid is not None and self.manager.is_connected(sid, NAMESPACE):
-            self._stop_waiting(eio_sid)
+        if connected:
             self._joined(eio_sid)
         else:
             await self.eio.end_if_banned(eio_sid)
