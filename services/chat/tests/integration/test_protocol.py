@@ -205,6 +205,14 @@ class TestPolling:
             assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).split()[1] == b"400"
         assert await polling.post(bare.message(2)) == 400
 
+    async def test_a_body_beside_another_ends_the_session(self, bare: Bare) -> None:
+        polling = await bare.polling()
+        async with self._half_a_post(polling, bare.message(1)) as (reader, rest):
+            assert await polling.post(bare.message(2)) == 400
+            rest()
+            assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).split()[1] == b"400"
+        assert await polling.poll() == []
+
     @contextlib.asynccontextmanager
     async def _half_a_post(
         self, polling: Polling, body: str

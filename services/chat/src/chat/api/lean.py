@@ -75,6 +75,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
         self.broken = False
         self._queued_bytes = 0
         self._polled = False
+        self._posted_to = False
         self._upgrade_asked = False
 
     def write(self, bundle: Bundle) -> int:
@@ -150,7 +151,22 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
                 self.request = polling
 
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
-        """Take what a polling client posts; when it is malformed, too much or not whole, the connection ends."""
+        """Take what a polling client posts; when it is malformed, too much or not whole, the connection ends.
+
+        So it does when it comes beside another body: of two the order is not known, and many would fill the memory.
+        """
+        if self._posted_to:
+            REFUSED.labels("posts").inc()
+            self.broken = True
+            await self.close(wait=False)
+            return
+        self._posted_to = True
+        try:
+            await self._take_body(environ)
+        finally:
+            self._posted_to = False
+
+    async def _take_body(self, environ: dict[str, Any]) -> None:
         try:
             async with asyncio.timeout(POST_S):
                 body = await self._body(environ["aiohttp.request"])
