@@ -9,12 +9,18 @@ from typing import Any
 import asyncpg
 
 from payments.domain.ports import Gateway
+from payments.use_cases.check_invariants import check_invariants
 from payments.use_cases.check_payments import check_payments
 from payments.use_cases.context import Payments
 from payments.use_cases.scan_chain import MOST_BLOCKS, scan_chain
 from support.chain import SandboxNode
 from support.house import House, build_house
 from support.servers import Databases
+
+INFOS = "walletsolidity/gettransactioninfobyblocknum"
+HEADER = "walletsolidity/getblock"
+WHOLE = "walletsolidity/getblockbynum"
+"""The paths that a scan asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,10 @@ class Scanner:
         self.house.parts = replace(self.parts, **parts)
         assert self.house.payments is not None
         self.house.payments.state.parts = self.house.parts
+
+    def change_policy(self, **fields: Any) -> None:
+        """Replace settings of the policy."""
+        self.change(policy=replace(self.parts.policy, **fields))
 
     async def begin(self) -> int:
         """Fill our own wallets, start the scan, and return a user."""
@@ -78,6 +88,15 @@ class Scanner:
         await self.node.settle()
         await self.scan()
 
+    async def watch(self) -> None:
+        """Let the scanner look until it has looked for the head without news as well."""
+        for _ in range(6):
+            await self.scan()
+
+    async def height(self) -> int:
+        """Return the last block that was scanned."""
+        return int((await self.rows("SELECT height FROM scan_cursor"))[0][0])
+
     async def balance(self, user: int) -> str:
         """Deliver what was told, twice each, and return the user's balance."""
         await self.house.deliver()
@@ -86,6 +105,11 @@ class Scanner:
     async def check(self) -> None:
         """Run check_payments."""
         await check_payments(self.parts, timedelta())
+
+    async def violations(self) -> dict[str, Any]:
+        """Return the invariants that do not hold, each with what breaks it."""
+        found = (await check_invariants(self.parts))["violations"]
+        return {name: items for name, items in found.items() if items}
 
     async def rows(self, query: str) -> list[Any]:
         """Ask payments' database."""

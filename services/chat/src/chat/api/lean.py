@@ -153,7 +153,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
         """Take what a polling client posts; when it is malformed, too much or not whole, the connection ends.
 
-        So it does when it comes beside another body: of two the order is not known, and many would fill the memory.
+        So it does when it comes beside another body: of two the order is unknown, and many would fill the memory.
         """
         if self._posted_to:
             REFUSED.labels("posts").inc()
