@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Protocol
 from uuid import UUID
@@ -170,17 +170,17 @@ def read_packets(reads: Mapping[Role, int]) -> list[Packet]:
 def slices(page: Page, start: Position) -> Iterable[tuple[Bundle, Position]]:
     """Yield what a page holds in slices, each with what a client that had `start` has after it."""
     packets: list[Packet] = []
-    size, position = 0, start
+    size, messages, system = 0, start.message, start.system
     told: Iterable[SystemEvent | Message] = chain(page.system_events, page.messages)
     for one in told:
         if isinstance(one, Message):
-            entry, position = message_entry(one), replace(position, message=one.seq)
+            entry, messages = message_entry(one), one.seq
         else:
-            entry, position = system_entry(one), replace(position, system=one.seq)
+            entry, system = system_entry(one), one.seq
         packets.append(entry.packet)
         size += len(entry.packet.payload)
         if size >= SLICE_BYTES:
-            yield Bundle(packets), position
+            yield Bundle(packets), Position(messages, system)
             packets, size = [], 0
     if packets:
-        yield Bundle(packets), position
+        yield Bundle(packets), Position(messages, system)
