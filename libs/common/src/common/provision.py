@@ -4,11 +4,14 @@ Tables belong to the owner, who migrates. The role may read and write rows, and 
 not do (the ledger is append-only).
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
 TIMEOUT_S = 10
+_LOCK = 7_205_759_403_792_795
 
 
 def as_owner(owner_url: str, service_url: str) -> str:
@@ -19,35 +22,39 @@ def as_owner(owner_url: str, service_url: str) -> str:
 async def provision(owner_url: str, service_url: str) -> None:
     """Create the service's role and database where they are missing, and set the role's password."""
     name = urlsplit(service_url).path.lstrip("/")
-    server = await asyncpg.connect(owner_url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
-    try:
+    async with _alone(owner_url) as server:
         role = await _make_role(server, service_url)
         if not await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
             await server.execute(f'CREATE DATABASE "{name}"')
         await server.execute(
             f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC; GRANT CONNECT ON DATABASE "{name}" TO "{role}"'
         )
-    finally:
-        await server.close()
-    await _execute(
-        as_owner(owner_url, service_url),
-        "ALTER DEFAULT PRIVILEGES IN SCHEMA public"
-        f' GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{role}";'
-        f'ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO "{role}"',
-    )
+        await _execute(
+            as_owner(owner_url, service_url),
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA public"
+            f' GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{role}";'
+            f'ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO "{role}"',
+        )
 
 
 async def provision_schema(owner_url: str, role_url: str, schema: str) -> None:
     """Create a role that may read and write the rows of one schema of a database, and remove none."""
-    url = as_owner(owner_url, role_url)
-    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
-    try:
+    async with _alone(as_owner(owner_url, role_url)) as connection:
         role, name = await _make_role(connection, role_url), urlsplit(role_url).path.lstrip("/")
         await connection.execute(
             f'GRANT CONNECT ON DATABASE "{name}" TO "{role}";'
             f'CREATE SCHEMA IF NOT EXISTS "{schema}"; GRANT USAGE ON SCHEMA "{schema}" TO "{role}";'
             f'ALTER DEFAULT PRIVILEGES IN SCHEMA "{schema}" GRANT SELECT, INSERT, UPDATE ON TABLES TO "{role}"'
         )
+
+
+@asynccontextmanager
+async def _alone(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """Connect, and let nobody else provision meanwhile: of two at once PostgreSQL refuses one, or its new role."""
+    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        yield connection
     finally:
         await connection.close()
 
