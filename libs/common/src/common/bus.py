@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import nats
@@ -34,6 +35,7 @@ from common.outbox import Message, NotStored
 
 log = get_logger()
 
+BROKER_WITHIN_S = 60.0
 PUBLISH_TIMEOUT_S = 5.0
 FETCH = 100
 """The most events that a handler is given at a time."""
@@ -115,7 +117,7 @@ async def connect(
         log.warning("nats.error", error=repr(error))
 
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(BROKER_WITHIN_S):
             return await nats.connect(
                 url,
                 name=name,
@@ -130,7 +132,8 @@ async def connect(
                 error_cb=on_error,
             )
     except (OSError, TimeoutError, nats.errors.Error, ssl.SSLError) as error:
-        raise Unavailable(f"no NATS server answers at {url} (NATS_URL)") from error
+        where = urlsplit(url).netloc.rpartition("@")[2]  # without the password: this text is logged and reported
+        raise Unavailable(f"no NATS server answers at {where} (NATS_URL)") from error
 
 
 class Bus:

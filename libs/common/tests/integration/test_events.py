@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import secrets
+import traceback
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +23,7 @@ from common.errors import Unavailable
 from common.events import Event
 from common.inbox import note
 from common.outbox import Message, NotStored, Relay
-from support.servers import Databases, nats_server
+from support.servers import Databases, free_port, nats_server
 from support.sources import Broker
 from support.waiting import eventually
 
@@ -385,3 +387,15 @@ async def test_a_consumer_that_is_told_to_end_finishes_what_it_holds(bus: Bus) -
 
     # The broker answers before it has noted the acknowledgement; an event that was not acknowledged comes after 30 s.
     await eventually(left, lambda found: found == (0, 0))
+
+
+async def test_a_broker_that_is_not_there_is_named_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.bus.BROKER_WITHIN_S", 0.2)
+    address, password = f"127.0.0.1:{free_port()}", secrets.token_hex(12)
+
+    with pytest.raises(Unavailable) as raised:
+        await Bus.connect(f"nats://garant:{password}@{address}", "test")
+
+    told = "".join(traceback.format_exception(raised.value))  # what a process that ends so logs and reports
+    assert address in told
+    assert password not in told
