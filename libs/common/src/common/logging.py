@@ -66,8 +66,14 @@ def configure(service: str, *, json: bool, sentry_dsn: str | None) -> None:
             dsn=sentry_dsn,
             max_request_body_size="never",
             include_local_variables=False,  # a frame of the signer holds a key, one of `run` all settings
+            before_breadcrumb=_without_calls,
         )
         sentry_sdk.set_tag("service", service)
+
+
+def _without_calls(crumb: dict[str, Any], _: dict[str, Any]) -> dict[str, Any] | None:
+    """Leave out which URLs were called before an error: some providers of Tron nodes have the key in them."""
+    return None if crumb.get("type") == "http" else crumb
 
 
 def tell_request(**keys: Any) -> None:
