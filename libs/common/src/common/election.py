@@ -12,6 +12,7 @@ import asyncpg
 
 from common.db import SERVER_SETTINGS
 from common.logging import get_logger, report
+from common.metrics import forget_elected
 from common.runner import Work
 
 log = get_logger()
@@ -73,6 +74,7 @@ class Elected:
             for task in (proving, *tasks):
                 task.cancel()
             await asyncio.gather(proving, *tasks, return_exceptions=True)
+            forget_elected()
 
 
 async def _prove(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

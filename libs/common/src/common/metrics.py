@@ -15,23 +15,45 @@ from prometheus_client import (
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+_OF_THE_ELECTED: list[Gauge] = []
 
-VIOLATIONS = Gauge(
-    "garant_invariant_violations",
-    "Objects for which an invariant did not hold in two passes: a person has to look",
-    ["invariant"],
-    registry=REGISTRY,
+
+def of_the_elected(gauge: Gauge) -> Gauge:
+    """Return a gauge that only the elected worker tells (`common.election`): the others' is empty, or 0."""
+    _OF_THE_ELECTED.append(gauge)
+    return gauge
+
+
+def forget_elected() -> None:
+    """Forget what an elected worker told, once it is none any more: nobody there would ever set it right."""
+    for gauge in _OF_THE_ELECTED:
+        gauge.clear()
+        if not gauge._labelnames:
+            gauge.set(0)
+
+
+VIOLATIONS = of_the_elected(
+    Gauge(
+        "garant_invariant_violations",
+        "Objects for which an invariant did not hold in two passes: a person has to look",
+        ["invariant"],
+        registry=REGISTRY,
+    )
 )
 CHECKED_AT = Gauge(
     "garant_invariants_checked_timestamp_seconds",
     "When the invariants were last checked to the end",
     registry=REGISTRY,
 )
-DEAD_LETTERS = Gauge(
-    "garant_dead_letters", "Events that were set aside and not replayed", ["consumer"], registry=REGISTRY
+DEAD_LETTERS = of_the_elected(
+    Gauge("garant_dead_letters", "Events that were set aside and not replayed", ["consumer"], registry=REGISTRY)
 )
-OUTBOX_WAITING = Gauge("garant_outbox_waiting", "Events that wait to be published", registry=REGISTRY)
-OUTBOX_AGE = Gauge("garant_outbox_age_seconds", "Age of the oldest event that waits", registry=REGISTRY)
+OUTBOX_WAITING = of_the_elected(
+    Gauge("garant_outbox_waiting", "Events that wait to be published", registry=REGISTRY)
+)
+OUTBOX_AGE = of_the_elected(
+    Gauge("garant_outbox_age_seconds", "Age of the oldest event that waits", registry=REGISTRY)
+)
 REQUESTS = Counter(
     "garant_http_requests", "Requests that were answered", ["method", "route", "status"], registry=REGISTRY
 )

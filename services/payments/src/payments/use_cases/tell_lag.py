@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prometheus_client import Counter, Gauge
 
 from common.logging import get_logger, report
-from common.metrics import REGISTRY
+from common.metrics import REGISTRY, of_the_elected
 from payments.db import chain
 from payments.db.chain import Cursor
 from payments.domain.errors import ForeignBlock
@@ -16,26 +16,34 @@ from payments.use_cases.context import Payments
 
 log = get_logger()
 
-LAG_BLOCKS = Gauge(
-    "garant_payments_scan_lag_blocks", "Solid blocks that are not scanned yet", ["network"], registry=REGISTRY
+LAG_BLOCKS = of_the_elected(
+    Gauge(
+        "garant_payments_scan_lag_blocks", "Solid blocks that are not scanned yet", ["network"], registry=REGISTRY
+    )
 )
-LAG_S = Gauge(
-    "garant_payments_scan_lag_seconds",
-    "Age of the block scanned last, by our clock; about a minute is usual",
-    ["network"],
-    registry=REGISTRY,
+LAG_S = of_the_elected(
+    Gauge(
+        "garant_payments_scan_lag_seconds",
+        "Age of the block scanned last, by our clock; about a minute is usual",
+        ["network"],
+        registry=REGISTRY,
+    )
 )
-HEAD_AGE_S = Gauge(
-    "garant_payments_head_age_seconds",
-    "Age of the newest block that a node has shown, by our clock",
-    ["network"],
-    registry=REGISTRY,
+HEAD_AGE_S = of_the_elected(
+    Gauge(
+        "garant_payments_head_age_seconds",
+        "Age of the newest block that a node has shown, by our clock",
+        ["network"],
+        registry=REGISTRY,
+    )
 )
-FOREIGN = Gauge(
-    "garant_payments_chain_unlike_cursor",
-    "1 while no node's chain fits on the cursor",
-    ["network"],
-    registry=REGISTRY,
+FOREIGN = of_the_elected(
+    Gauge(
+        "garant_payments_chain_unlike_cursor",
+        "1 while no node's chain fits on the cursor",
+        ["network"],
+        registry=REGISTRY,
+    )
 )
 
 

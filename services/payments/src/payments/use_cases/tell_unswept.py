@@ -2,15 +2,17 @@
 
 from prometheus_client import Gauge
 
-from common.metrics import REGISTRY
+from common.metrics import REGISTRY, of_the_elected
 from payments.db import sweeps
 from payments.use_cases.context import Payments
 
-UNSWEPT = Gauge(
-    "garant_payments_unswept_units",
-    "What was credited and is not solid in the main wallet, in smallest units",
-    ["currency"],
-    registry=REGISTRY,
+UNSWEPT = of_the_elected(
+    Gauge(
+        "garant_payments_unswept_units",
+        "What was credited and is not solid in the main wallet, in smallest units",
+        ["currency"],
+        registry=REGISTRY,
+    )
 )
 
 
