@@ -108,6 +108,11 @@ async def test_connections_of_the_database_are_counted_while_they_wait(system: S
     await until(system, "accounts", name, "", lambda used: used < 3)
 
 
+async def test_every_process_says_how_many_connections_it_may_have(system: System) -> None:
+    for service in (*SERVICES, "signer"):
+        assert (await told(system, service))["garant_database_connections_most", ""] >= 4, service
+
+
 async def test_the_scan_and_its_node_are_told_and_are_well(system: System) -> None:
     network = "tron"
     found = await until(system, "payments", "garant_payments_scan_lag_blocks", network, lambda blocks: blocks < 5)

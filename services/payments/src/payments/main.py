@@ -60,6 +60,7 @@ from payments.use_cases.sign_intent import Signing
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 SUBJECTS = ("payment.*", "withdrawal.*")
 DESCRIPTION = "Gateways and payments."
+SIGNER_POOL_SIZE = 4
 
 Known = tuple[Database, WalletRoot]
 
@@ -290,7 +291,8 @@ async def run_signer() -> None:
     settings = load(SignerSettings)
     prepare("signer", settings)
     contracts, limits = build_limits(settings)
-    database = Database(settings.signer_database_url, "signer", 4)
+    database = Database(settings.signer_database_url, "signer", SIGNER_POOL_SIZE)
+    watch_pool(lambda: database.in_use, SIGNER_POOL_SIZE)
     try:
         stored = await read_seed(database)
         if stored is None:
