@@ -1,6 +1,7 @@
 """What is in the images, how they end, and what docker-compose.yml says of a setting that is missing."""
 
 import os
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from garant_local.compose import DOCKER, compose_environment
 from garant_local.secret_files import write_secret_files
 from garant_local.settings import ROOT, read_settings
-from support.composed import composed_system
+from support.composed import composed_system, roll
 from support.system import System, containers_of, docker
 
 IMAGES = ("accounts", "deals", "payments", "chat", "sandbox")
@@ -67,6 +68,35 @@ def test_every_process_runs_without_rights_and_only_the_gateway_is_published_for
         told = docker("inspect", "--format", "{{.Config.Env}}", container)
         hidden = [v for v in composed.secrets.values() if isinstance(v, str)]
         assert not [secret for secret in hidden if secret in told], service
+
+
+@pytest.fixture
+def sick_images() -> Iterator[str]:
+    """Yield the prefix of images whose accounts never becomes healthy."""
+    prefix = f"garant-sick-{secrets.token_hex(4)}-"
+    check = 'HEALTHCHECK --interval=1s --timeout=1s --retries=2 --start-period=1s CMD ["false"]'
+    subprocess.run(
+        [DOCKER, "build", "--quiet", "--tag", f"{prefix}accounts:latest", "-"],
+        input=f"FROM garant-accounts:latest\n{check}\n",
+        text=True, timeout=60, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    yield prefix
+    docker("rmi", "--force", f"{prefix}accounts:latest")
+
+
+def test_a_new_container_that_is_not_healthy_is_removed_and_the_old_one_goes_on(
+    composed: System, sick_images: str
+) -> None:
+    old = containers_of(str(composed.project), "accounts-worker")
+    refused = roll(composed, "accounts-worker", images=sick_images)
+    assert refused.returncode == 1
+    assert "the new container of accounts-worker is not healthy" in refused.stderr
+    assert containers_of(str(composed.project), "accounts-worker") == old
+
+    done = roll(composed, "accounts-worker")
+    assert done.returncode == 0, done.stderr
+    (new,) = containers_of(str(composed.project), "accounts-worker")
+    assert new not in old
 
 
 def test_every_process_ends_by_itself_within_the_time_that_docker_waits(composed: System) -> None:

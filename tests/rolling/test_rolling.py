@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from garant_local.settings import PORTS, ROOT
+from garant_local.settings import ROOT
 from support.client import Client, client_of
-from support.composed import SCALED, composed_system
+from support.composed import SCALED, composed_system, roll
 from support.conversation import Conversation
 from support.proofs import Chain, prove
 from support.stories import Cast
@@ -44,30 +44,6 @@ pytestmark = pytest.mark.timeout(1500)
 def scaled() -> Iterator[System]:
     with composed_system(SCALED) as found:
         yield found
-
-
-def roll(system: System, service: str) -> None:
-    """Replace each container of a service, as an operator does."""
-    ports = {variable: system.environment[variable] for variable, _ in PORTS.values()}
-    environment = {
-        **os.environ,
-        **ports,
-        "GATEWAY_PUBLISH": f"127.0.0.1:{ports['GATEWAY_PORT']}",
-        "GARANT_SECRETS": str(system.data / "compose"),
-        "COMPOSE_PROJECT_NAME": str(system.project),
-        "COMPOSE_FILE": ":".join(SCALED),
-        "COMPOSE_ENV_FILES": "deploy/sandbox.env",
-        "COMPOSE_PROFILES": "sandbox",
-    }
-    done = subprocess.run(
-        [ROOT / "deploy" / "roll", service],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def restart(system: System, service: str) -> None:
@@ -142,7 +118,8 @@ async def test_everything_is_replaced_under_live_traffic_and_nothing_is_lost(sca
         begun = time.monotonic()
         before = {one for service in REPLICATED for one in containers_of(str(scaled.project), service)}
         for service in REPLICATED:
-            await asyncio.to_thread(roll, scaled, service)
+            done = await asyncio.to_thread(roll, scaled, service, SCALED)
+            assert done.returncode == 0, done.stdout + done.stderr
         after = {one for service in REPLICATED for one in containers_of(str(scaled.project), service)}
         for service in SERVERS:
             await asyncio.to_thread(restart, scaled, service)

@@ -46,6 +46,32 @@ def composed_system(files: Sequence[str] = FILES) -> Iterator[System]:
                 composition.stop()
 
 
+def roll(
+    system: System, service: str, files: Sequence[str] = FILES, images: str = "garant-"
+) -> "subprocess.CompletedProcess[str]":
+    """Replace each container of a service, as an operator does, by one of the images with this prefix."""
+    ports = {variable: system.environment[variable] for variable, _ in PORTS.values()}
+    environment = {
+        **os.environ,
+        **ports,
+        "GATEWAY_PUBLISH": f"127.0.0.1:{ports['GATEWAY_PORT']}",
+        "GARANT_SECRETS": str(system.data / "compose"),
+        "IMAGES": images,
+        "COMPOSE_PROJECT_NAME": str(system.project),
+        "COMPOSE_FILE": ":".join(files),
+        "COMPOSE_ENV_FILES": "deploy/sandbox.env",
+        "COMPOSE_PROFILES": "sandbox",
+    }
+    return subprocess.run(
+        [ROOT / "deploy" / "roll", service],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
 def _last_words(composition: DockerCompose) -> str:
     out, err = composition.get_logs()
     return f"{out}{err}"[-5000:]
