@@ -42,7 +42,7 @@ images: ## build the images and print their sizes
 up: $(VENV)/.installed images ## start the whole system from images, with a chain of its own
 	@exec $(BIN)/python -m garant_local up
 
-down: $(VENV)/.installed ## stop what `make up` started (its data stays; docker volume rm removes it)
+down: $(VENV)/.installed ## stop what `make up` started (its data stays; make clean removes it)
 	@exec $(BIN)/python -m garant_local down
 
 secrets: $(VENV)/.installed ## make the secrets of docker-compose.yml that are missing, in deploy/secrets
@@ -100,6 +100,8 @@ lock: ## resolve requirements.lock anew (UPGRADE=1 takes newer versions)
 	deploy/images/lock $(BIN)/uv
 
 clean: ## remove the environment, the data and every cache
+	@data="$${GARANT_DATA:-.garant}"; if [ -d "$$data/compose" ]; then \
+	  docker compose --env-file deploy/sandbox.env down --volumes --remove-orphans; fi  # their passwords are in it
 	@data="$${GARANT_DATA:-.garant}"; if [ -f "$$data/.garant-data" ]; then echo "rm -rf $$data"; rm -rf "$$data"; fi
 	rm -rf $(VENV) .garant-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,28 @@ from garant_local.stack import Stack
 from garant_local.supervisor import EXIT_BAD_SETTING, StartError
 
 DOCKER = "docker"
+LOGS = "docker compose --env-file deploy/sandbox.env logs"
 READY_WITHIN_S = 300
 STOP_WITHIN_S = 120
 
 
 def up() -> int:
     """Start everything from the images, wait until it is healthy, and write run.env; return the exit code."""
+    return _run(_up)
+
+
+def down() -> int:
+    """Stop everything, keep the data, and return the exit code."""
+    return _run(_down)
+
+
+def _run(step: Callable[[LocalSettings], None]) -> int:
     try:
         settings = read_settings(os.environ)
         prepare_data(settings)
         with lock_data(settings):
             check_engine()
-            _up(settings)
+            step(settings)
     except SettingError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_SETTING
@@ -43,13 +54,6 @@ def up() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def down() -> int:
-    """Stop everything, keep the data, and return the exit code."""
-    settings = read_settings(os.environ)
-    settings.run_env.unlink(missing_ok=True)
-    return compose(settings, "down", "--remove-orphans", within_s=STOP_WITHIN_S)
 
 
 def check_engine() -> None:
@@ -66,6 +70,12 @@ def check_engine() -> None:
         raise StartError("no container engine answers (`docker info`); start one, or use `make run`")
 
 
+def _down(settings: LocalSettings) -> None:
+    settings.run_env.unlink(missing_ok=True)
+    if compose(settings, "down", "--remove-orphans", within_s=STOP_WITHIN_S) != 0:
+        raise StartError("docker compose could not stop everything")
+
+
 def compose_environment(settings: LocalSettings) -> dict[str, str]:
     """Return what docker-compose.yml is told beside deploy/sandbox.env."""
     return {
@@ -77,10 +87,17 @@ def compose_environment(settings: LocalSettings) -> dict[str, str]:
 
 
 def compose(settings: LocalSettings, *arguments: str, within_s: float) -> int:
-    """Run `docker compose` with the sandbox's settings and return its exit code."""
+    """Run `docker compose` with the sandbox's settings and return its exit code.
+
+    Raises:
+        StartError: when it takes longer than `within_s`.
+    """
     argv = [DOCKER, "compose", "--env-file", str(ROOT / "deploy" / "sandbox.env"), *arguments]
     environment = {**os.environ, **compose_environment(settings)}
-    return subprocess.run(argv, cwd=ROOT, env=environment, timeout=within_s, check=False).returncode
+    try:
+        return subprocess.run(argv, cwd=ROOT, env=environment, timeout=within_s, check=False).returncode
+    except subprocess.TimeoutExpired as error:
+        raise StartError(f"docker compose {arguments[0]} takes longer than {within_s:.0f} s") from error
 
 
 def _secrets(settings: LocalSettings) -> Path:
@@ -91,7 +108,7 @@ def _up(settings: LocalSettings) -> None:
     started = time.monotonic()
     secrets = prepare(settings)
     if compose(settings, "up", "--detach", "--wait", "--no-build", within_s=READY_WITHIN_S) != 0:
-        raise StartError("docker compose could not bring everything up; `docker compose logs` has the reasons")
+        raise StartError(f"docker compose could not bring everything up; `{LOGS}` has the reasons")
     ready_s = time.monotonic() - started
     tell_clients(settings, secrets)
     print(f"everything is healthy after {ready_s:.1f} s; {settings.run_env} says where it is", flush=True)

@@ -29,6 +29,14 @@ def test_the_sandbox_sets_only_what_is_a_setting() -> None:
     assert {variable for variable, _ in PORTS.values()} - {"GATEWAY_PORT"} <= known
 
 
+def test_the_sandbox_has_a_project_of_its_own() -> None:
+    (real,) = re.findall(r"^name: \$\{COMPOSE_PROJECT_NAME:-([a-z-]+)\}$", COMPOSE, re.M)
+    sandbox = (ROOT / "deploy" / "sandbox.env").read_text()
+
+    (own,) = re.findall(r"^COMPOSE_PROJECT_NAME=([a-z-]+)$", sandbox, re.M)
+    assert own != real
+
+
 def test_every_secret_is_a_file_that_is_made_and_no_value_is_in_the_composition(tmp_path: Path) -> None:
     named = re.findall(r"^  (\w+): \{file: \"\$\{GARANT_SECRETS:-\./deploy/secrets\}/(\w+)\"\}$", COMPOSE, re.M)
     secrets = write_secret_files(tmp_path)
