@@ -114,7 +114,7 @@ async def test_everything_is_replaced_under_live_traffic_and_nothing_is_lost(sca
         working = [asyncio.create_task(traffic.work(worker)) for worker in range(WORKERS)]
         talking = [asyncio.create_task(talk.run()) for talk in talks]
         await asyncio.sleep(5)  # traffic before the first replacement
-        assert all(count > 0 for count in await connections(scaled)), "the chats span both replicas"
+        await eventually(lambda: connections(scaled), lambda found: len(found) == 2 and all(found))
         begun = time.monotonic()
         before = {one for service in REPLICATED for one in containers_of(str(scaled.project), service)}
         for service in REPLICATED:
