@@ -94,6 +94,21 @@ async def test_a_mark_counts_as_a_message(limited: Limited) -> None:
         check_rate_limited(third)
 
 
+async def test_what_a_hasty_client_is_refused_is_not_taken_from_its_chat(limited: Limited) -> None:
+    async with limited(client_messages_per_s=2, chat_messages_per_s=6) as (built, raw):
+        chat_id, alice, bob, _ = await built.chat()
+        hasty, other = await raw.websocket(), await raw.websocket()
+        for one in (hasty, other):
+            await one.join(chat_id)
+            await one.until('42["presence"')  # it is in its room
+
+        await hasty.send(*(message_packet(alice, "x", n) for n in range(50)))
+        assert "seq" in (await acknowledged(hasty, 50))[0]
+
+        await other.send(message_packet(bob, "I am not the hasty one", 1))
+        assert "seq" in (await acknowledged(other, 1))[0]
+
+
 async def test_a_chat_says_so_much_over_all_its_clients_and_another_chat_goes_on(limited: Limited) -> None:
     async with limited(chat_messages_per_s=6) as (built, raw):
         chat_id, alice, bob, _ = await built.chat()

@@ -197,13 +197,15 @@ class Sockets:
             link.answer(number, _answer(error))
 
     def _check_rate(self, link: Link) -> None:
-        for limit, wait_s in (
-            ("client_messages", link.wait_s()),
-            ("chat_messages", self._rooms.wait_s(link.chat_id, self._limits.chat_messages_per_s)),
-        ):
-            if wait_s:
-                REFUSED.labels(limit).inc()
-                raise RateLimited(f"too many messages ({limit})", wait_s)
+        """Count a message of a client, then of its chat: what one is refused is not taken from the others."""
+        _check_wait("client_messages", link.wait_s())
+        _check_wait("chat_messages", self._rooms.wait_s(link.chat_id, self._limits.chat_messages_per_s))
+
+
+def _check_wait(limit: str, wait_s: float) -> None:
+    if wait_s:
+        REFUSED.labels(limit).inc()
+        raise RateLimited(f"too many messages ({limit})", wait_s)
 
 
 def _refused(words: str, error: ServiceError) -> Refused:
