@@ -41,7 +41,9 @@ class RawSocket:
 
     async def next(self) -> str | None:
         """Return the next packet, or None when the connection has ended."""
-        message = await asyncio.wait_for(self.ws.receive(), WAIT_S)
+        async with asyncio.timeout(WAIT_S):
+            while (message := await self.ws.receive()).type is aiohttp.WSMsgType.PONG:
+                pass
         if message.type is not aiohttp.WSMsgType.TEXT:
             return None
         self.got.append(message.data)

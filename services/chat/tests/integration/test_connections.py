@@ -305,6 +305,45 @@ async def test_a_client_that_does_not_answer_pings_is_ended(either_chat: ChatHou
     task.cancel()
 
 
+MANY = 3_000
+
+
+@pytest.mark.parametrize(
+    ("packet", "joined"),
+    [("3", True), ('42["x"]', False), ('42["message"]', True), ("41/other,", False), ("ping", False)],
+)
+async def test_who_sends_many_packets_for_nothing_takes_no_turn_from_the_others(
+    either_chat: ChatHouse, raw: Raw, packet: str, joined: bool
+) -> None:
+    chat_id, alice, bob, _ = await either_chat.chat()
+    good = await either_chat.listen((await either_chat.house.deal(alice, bob))["chat_id"])
+    hasty = await raw.websocket()
+    if joined:
+        await hasty.join(chat_id)
+
+    for _ in range(MANY):
+        await (hasty.ws.ping() if packet == "ping" else hasty.send(packet))
+    await hasty.send("x")  # which ends the connection, once it is read
+    ended = asyncio.create_task(hasty.until_ended())
+    await good.say(alice, "a message that waits for PostgreSQL")
+
+    assert not ended.done()
+    ended.cancel()
+
+
+async def test_who_posts_many_packets_for_nothing_takes_no_turn_from_the_others(
+    either_chat: ChatHouse, raw: Raw
+) -> None:
+    chat_id, alice, _, _ = await either_chat.chat()
+    good, hasty = await either_chat.listen(chat_id), await raw.polling()
+
+    post = asyncio.create_task(hasty.post(*['42["x"]'] * MANY))
+    await good.say(alice, "a message that waits for PostgreSQL")
+
+    assert not post.done()
+    post.cancel()
+
+
 def waiting_bytes(house: ChatHouse) -> int:
     """Return how much waits for the one client that is slow."""
     transports = [link.socket.request.transport for link in house.side.sockets.links]

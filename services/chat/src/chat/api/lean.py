@@ -9,12 +9,13 @@ its shape there; the setting CHAT_LEAN turns the lean path off.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import engineio
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from engineio import exceptions, packet, payload
 from engineio.async_drivers.aiohttp import WebSocket
 from engineio.async_socket import AsyncSocket
@@ -28,6 +29,8 @@ CLOSE_S = 5.0
 """How long a closed connection may take to read what was sent to it before."""
 POST_S = 20.0
 """How long a body may take to come."""
+PAUSE_S = 0.002
+"""How long a client is not read after what is ignored or refused: it takes no turn from the others."""
 REFUSED_FOR_S = 60.0
 """What an address is told that may not connect."""
 CLOSING = b"\x88\x02" + int(WSCloseCode.OK).to_bytes(2)
@@ -46,17 +49,38 @@ class PlainWebSocket(WebSocket):  # type: ignore[misc]  # python-engineio ships 
 
     async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
         """Answer the upgrade and serve the connection."""
-        self._sock = web.WebSocketResponse(max_msg_size=self.server.max_http_buffer_size, compress=False)
+        most = self.server.max_http_buffer_size
+        self._sock = web.WebSocketResponse(max_msg_size=most, compress=False, autoping=False)
         await self._sock.prepare(environ["aiohttp.request"])
         self.environ = environ
         await self.handler(self)
         return self._sock
 
-    @property
-    def aiohttp_socket(self) -> web.WebSocketResponse:
-        """The socket itself."""
+    async def next(self) -> WSMessage:
+        """Return the next message, or what ends the connection; pings of a WebSocket are answered in between."""
         assert self._sock is not None
-        return self._sock
+        while (message := await self._sock.receive()).type in (WSMsgType.PING, WSMsgType.PONG):
+            if message.type is WSMsgType.PING:
+                with contextlib.suppress(ConnectionError):  # the next message says that it is gone
+                    await self._sock.pong(message.data)
+            await asyncio.sleep(PAUSE_S)
+        return message
+
+    async def wait(self) -> str | bytes:
+        """Return the next message.
+
+        Raises:
+            OSError: when the connection ends.
+        """
+        data = (await self.next()).data
+        if not isinstance(data, str | bytes):
+            raise OSError("the connection has ended")
+        return data
+
+    async def say(self, packet: str) -> None:
+        """Send a packet."""
+        assert self._sock is not None
+        await self._sock.send_str(packet)
 
 
 class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no types
@@ -118,6 +142,8 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
         """Take a packet; what is malformed ends the connection."""
         try:
             await super().receive(pkt)
+            if pkt.packet_type == packet.PONG:
+                await asyncio.sleep(PAUSE_S)
         except (exceptions.UnknownPacketError, IndexError):
             await self.server.malformed(self.sid)
 
@@ -265,8 +291,7 @@ class LeanSocket(Socket):
         self.abort()
 
     async def _websocket_handler(self, ws: PlainWebSocket) -> None:
-        socket = ws.aiohttp_socket
-        if self.connected and not await self._upgraded(socket):
+        if self.connected and not await self._upgraded(ws):
             return
         self.connected = self.upgraded = True
         transport = self.request.transport
@@ -281,31 +306,32 @@ class LeanSocket(Socket):
                 transport.write(frame(waiting.encode().encode()))
         self._transport = transport
         try:
-            await self._read(socket)
+            await self._read(ws)
         except Malformed:
             await self.server.malformed(self.sid)
         finally:
             await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
             transport.close()
 
-    async def _upgraded(self, socket: web.WebSocketResponse) -> bool:
+    async def _upgraded(self, ws: PlainWebSocket) -> bool:
         """Go from polling to this WebSocket (Engine.IO v4); what is sent meanwhile waits in the queue."""
-        if await self._said(socket) != "2probe":
+        if await self._said(ws) != "2probe":
             return False
         self.upgrading = True
-        await socket.send_str("3probe")
+        await ws.say("3probe")
         self.queue.put_nowait(packet.Packet(packet.NOOP))  # it ends the poll that is under way
-        self.upgrading = await self._said(socket) == "5"
+        self.upgrading = await self._said(ws) == "5"
         upgraded, self.upgrading = self.upgrading, False
         return upgraded
 
-    async def _said(self, socket: web.WebSocketResponse) -> object:
+    async def _said(self, ws: PlainWebSocket) -> object:
         try:
-            return (await socket.receive(timeout=self.server.ping_timeout)).data
+            async with asyncio.timeout(self.server.ping_timeout):
+                return (await ws.next()).data
         except TimeoutError:
             return None
 
-    async def _read(self, socket: web.WebSocketResponse) -> None:
+    async def _read(self, ws: PlainWebSocket) -> None:
         """Take packets until the connection ends.
 
         Raises:
@@ -313,7 +339,7 @@ class LeanSocket(Socket):
         """
         take: Callable[[str, str], Awaitable[None]] = self.server.handlers["message"]
         while not self.closed:
-            message = await socket.receive()
+            message = await ws.next()
             if message.type is WSMsgType.BINARY:
                 raise Malformed("a binary message")
             if message.type is not WSMsgType.TEXT:
@@ -324,6 +350,7 @@ class LeanSocket(Socket):
                 await take(self.sid, text[1:])
             elif kind == "3":
                 self.schedule_ping()
+                await asyncio.sleep(PAUSE_S)
             elif kind == "1":
                 await self.close(wait=False, abort=True, reason=self.server.reason.CLIENT_DISCONNECT)
                 return

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import socketio
 
-from chat.api.lean import Engine, Malformed
+from chat.api.lean import PAUSE_S, Engine, Malformed
 from chat.api.limits import Addresses, Limits
 from chat.api.metrics import ENDED
 from common.logging import get_logger, report
@@ -28,9 +28,14 @@ CONNECT_S = 20.0
 PING_INTERVAL_S = 25.0
 PING_TIMEOUT_S = 20.0
 MOST_LOGGED_PER_MINUTE = 10
+PAUSED_BYTES = 8192
+"""The bytes of a packet that cost a client one more pause, as they are read before anybody knows what they are."""
 
-Handler = Callable[[str, Any, int | None], Awaitable[None]]
-"""Takes the connection, an event's first argument, and the number under which the client wants an answer."""
+Handler = Callable[[str, Any, int | None], Awaitable[bool]]
+"""Takes the connection, an event's first argument, and the number under which the client wants an answer.
+
+Returns whether the client may go on at once: what is refused or ignored costs it a pause.
+"""
 Joined = Callable[[str], None]
 
 
@@ -142,10 +147,13 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
             if not isinstance(data, str) or data[:1] not in ("0", "1", "2"):
                 raise Malformed("not a packet that a client sends: acknowledgements are not asked for")
             if data[0] == "2":
-                await self._take_event(eio_sid, data)
+                wanted = await self._take_event(eio_sid, data)
             else:
                 await super()._handle_eio_message(eio_sid, data)
                 self._expect_connect_again(eio_sid)
+                wanted = data[0] == "0"  # who asks for the namespace has waited for its answer
+            if not wanted:
+                await asyncio.sleep(PAUSE_S * (1 + len(data) // PAUSED_BYTES))
         except (Malformed, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             log.debug("chat.malformed", error=repr(error))
             await self.eio.malformed(eio_sid)
@@ -154,22 +162,23 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
             report(error)
             await self.eio.end(eio_sid)
 
-    async def _take_event(self, eio_sid: str, data: str) -> None:
-        """Read `2[id]["name", argument, …]` and hand it on.
+    async def _take_event(self, eio_sid: str, data: str) -> bool:
+        """Read `2[id]["name", argument, …]` and hand it on; return whether somebody took it.
 
         Raises:
             ValueError: when it is no event.
         """
         start = data.index("[")
         if data[1:2] == "/":
-            return  # of a namespace that nobody is connected to
+            return False  # of a namespace that nobody is connected to
         number = int(data[1:start]) if start > 1 else None
         arguments = _read_json(data[start:])
         if not arguments or not isinstance(arguments[0], str):
             raise Malformed("an event without a name")
         handler = self._events.get(arguments[0])
-        if handler is not None:
-            await handler(eio_sid, arguments[1] if len(arguments) > 1 else None, number)
+        if handler is None:
+            return False
+        return await handler(eio_sid, arguments[1] if len(arguments) > 1 else None, number)
 
     def end(self, eio_sid: str, reason: str) -> None:
         """Close a connection, so that its client connects anew: it hears no `disconnect` packet of Socket.IO."""

@@ -167,27 +167,28 @@ class Sockets:
 
     # What clients say
 
-    async def _message(self, eio_sid: str, payload: Any, number: int | None) -> None:
+    async def _message(self, eio_sid: str, payload: Any, number: int | None) -> bool:
         """Have a message stored; the answer is the acknowledgement, for a client that asked for one."""
         link = self._links.get(eio_sid)
         if link is None or link.closing:
-            return
+            return False
         try:
             written = draft(link.admission, payload)
             self._check_rate(link)
             stored = self._store.submit(written)
         except ServiceError as error:
             link.answer(number, _answer(error))
-            return
+            return False
         link.begin()
         stored.add_done_callback(partial(_stored, link, number))
         await link.free()
+        return True
 
-    async def _read(self, eio_sid: str, payload: Any, number: int | None) -> None:
+    async def _read(self, eio_sid: str, payload: Any, number: int | None) -> bool:
         """Note how far a party has read."""
         link = self._links.get(eio_sid)
         if link is None or link.closing:
-            return
+            return False
         try:
             mark = read_mark(link.admission, payload)
             self._check_rate(link)
@@ -195,6 +196,8 @@ class Sockets:
             link.answer(number, {"read": True})
         except ServiceError as error:
             link.answer(number, _answer(error))
+            return False
+        return True
 
     def _check_rate(self, link: Link) -> None:
         """Count a message of a client, then of its chat: what one is refused is not taken from the others."""
