@@ -32,6 +32,7 @@ MALFORMED_ENGINE: list[str | bytes] = [
     "2",
     "2probe",
     "0",
+    "5",
     "6",
     "7",
     "9",

@@ -231,6 +231,13 @@ class TestPolling:
             writer.close()
             await writer.wait_closed()
 
+    async def test_an_upgrade_packet_without_a_websocket_ends_the_session(self, bare: Bare) -> None:
+        """Upstream answers each, and keeps the answers for a client that may never poll."""
+        polling = await bare.raw.polling()
+        await polling.post("5")
+        await polling.until_ended()
+        assert await polling.post("3") == 400
+
     async def test_a_close_packet_ends_the_session(self, bare: Bare) -> None:
         polling = await bare.raw.polling()
         assert (await polling.post("1"), await polling.poll()) == (200, [])

@@ -139,8 +139,10 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
             asyncio.get_running_loop().call_later(CLOSE_S, self.abort)
 
     async def receive(self, pkt: packet.Packet) -> None:
-        """Take a packet; what is malformed ends the connection."""
+        """Take a packet; what is malformed ends the connection, as does an UPGRADE where none is under way."""
         try:
+            if pkt.packet_type == packet.UPGRADE:  # upstream puts an answer into the queue, however long it is
+                raise exceptions.UnknownPacketError
             await super().receive(pkt)
             if pkt.packet_type == packet.PONG:
                 await asyncio.sleep(PAUSE_S)
