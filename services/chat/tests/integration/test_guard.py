@@ -58,7 +58,7 @@ async def test_an_expired_token_ends_its_connection(watched: ChatHouse) -> None:
     chat_id, alice, bob, _ = await watched.chat()
     before = ended("token_expired")
     claims: dict[str, Any] = {"aud": "garant-chat", "chat_id": chat_id, "user_id": alice, "role": "customer"}
-    claims["exp"] = int((datetime.now(UTC) + timedelta(seconds=2)).timestamp())
+    claims["exp"] = int((datetime.now(UTC) + timedelta(seconds=6)).timestamp())
     token = jwt.encode(claims, Ed25519PrivateKey.from_private_bytes(b"\x11" * 32), algorithm="EdDSA")
     expiring, other = await watched.listen(token), await watched.listen(chat_id)
     await looked_at(watched, 1)

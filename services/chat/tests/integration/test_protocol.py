@@ -199,8 +199,8 @@ class TestPolling:
     async def test_a_body_that_never_comes_to_its_end_ends_the_session(
         self, bare: Bare, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(lean, "POST_S", 0.2)
         polling = await bare.polling()
+        monkeypatch.setattr(lean, "POST_S", 0.2)
         async with self._half_a_post(polling, bare.message(1)) as (reader, _):
             assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).split()[1] == b"400"
         assert await polling.post(bare.message(2)) == 400
