@@ -1,31 +1,47 @@
-"""What chat must be able to prove: sequences without gaps, and every message told."""
+"""What chat must be able to prove: sequences without gaps, and every message told.
 
+Sequences are counted for some chats whole, and for others from where their newest messages begin, so that a pass
+costs what is new and a turn of the rest, however long the history is.
+"""
+
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from common.db import Connection
 
 NAMED = 20
+NEWEST = 20_000
+"""So many messages are looked at in each pass, whosever turn it is."""
 
 _GAPS = sa.text(
     """
-    SELECT c.id::text AS chat_id, c.last_seq, COALESCE(m.n, 0) AS messages, COALESCE(m.top, 0) AS top
-      FROM chat c LEFT JOIN (SELECT chat_id, count(*) AS n, max(seq) AS top FROM message GROUP BY chat_id) m
-        ON m.chat_id = c.id
-     WHERE c.last_seq <> COALESCE(m.n, 0) OR c.last_seq <> COALESCE(m.top, 0) ORDER BY c.id LIMIT :limit
+    WITH proven AS (
+        SELECT id, 0::bigint AS base FROM chat WHERE id BETWEEN :low AND :high
+        UNION ALL
+        SELECT chat_id, min(seq) - 1 FROM (SELECT chat_id, seq FROM message ORDER BY id DESC LIMIT :newest) newest
+         WHERE chat_id NOT BETWEEN :low AND :high GROUP BY chat_id
+    )
+    SELECT c.id::text AS chat_id, c.last_seq, p.base + m.n AS messages, m.top
+      FROM proven p JOIN chat c ON c.id = p.id CROSS JOIN LATERAL (
+        SELECT count(*) AS n, COALESCE(max(seq), p.base) AS top FROM message WHERE chat_id = c.id AND seq > p.base
+      ) m
+     WHERE c.last_seq <> p.base + m.n OR c.last_seq <> m.top ORDER BY c.id LIMIT :limit
     """
 )
 _SYSTEM_GAPS = sa.text(
     """
-    SELECT c.id::text AS chat_id, c.last_system_seq, COALESCE(e.n, 0) AS events, COALESCE(e.top, 0) AS top
-      FROM chat c LEFT JOIN (SELECT chat_id, count(*) AS n, max(seq) AS top FROM system_event GROUP BY chat_id) e
-        ON e.chat_id = c.id
-     WHERE c.last_system_seq <> COALESCE(e.n, 0) OR c.last_system_seq <> COALESCE(e.top, 0)
+    SELECT c.id::text AS chat_id, c.last_system_seq, e.n AS events, e.top FROM chat c CROSS JOIN LATERAL (
+        SELECT count(*) AS n, COALESCE(max(seq), 0) AS top FROM system_event WHERE chat_id = c.id
+      ) e
+     WHERE c.id BETWEEN :low AND :high AND (c.last_system_seq <> e.n OR c.last_system_seq <> e.top)
      ORDER BY c.id LIMIT :limit
     """
 )
+_HOW_MANY = sa.text("SELECT GREATEST(reltuples, 0)::bigint FROM pg_class WHERE oid = 'message'::regclass")
 # Told of up to where the chat says, without a gap between the events of these days; what is not told is noted.
 _NOT_TOLD = sa.text(
     """
@@ -50,14 +66,28 @@ _NOT_TOLD = sa.text(
 )
 
 
-async def check(connection: Connection, since: datetime) -> dict[str, list[dict[str, Any]]]:
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The chats whose sequences are counted whole: those with ids from `low` to `high`."""
+
+    low: UUID
+    high: UUID
+
+
+async def count_messages(connection: Connection) -> int:
+    """Return about how many messages there are, as PostgreSQL estimates."""
+    return int(await connection.value(_HOW_MANY))
+
+
+async def check(connection: Connection, turn: Turn, since: datetime) -> dict[str, list[dict[str, Any]]]:
     """Return the violations per check, at most `NAMED` of each.
 
     Args:
         since: from when on events are looked for in the outbox.
     """
-    gaps = await connection.execute(_GAPS, {"limit": NAMED})
-    system_gaps = await connection.execute(_SYSTEM_GAPS, {"limit": NAMED})
+    whole = {"low": turn.low, "high": turn.high, "limit": NAMED}
+    gaps = await connection.execute(_GAPS, {**whole, "newest": NEWEST})
+    system_gaps = await connection.execute(_SYSTEM_GAPS, whole)
     not_told = await connection.execute(_NOT_TOLD, {"since": since, "limit": NAMED})
     return {
         "seq_without_gaps": [dict(row) for row in gaps],
