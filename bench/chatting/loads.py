@@ -23,6 +23,8 @@ FORGED = "eyJhbGciOiJFZERTQSJ9.eyJhdWQiOiJnYXJhbnQtY2hhdCIsImV4cCI6OTk5OTk5OTk5O
 """A token whose signature is checked and wrong."""
 MALFORMED = (b"42[", b"42{}", b'42["message",{"user_id":', b"4", b"49", b"42\xff", b"x")
 MALFORMED_BURST = 20
+IGNORED = b'42["x",1]'
+IGNORED_BURST = 200
 ATTACK_TIMEOUT_S = 2.0
 
 
@@ -227,6 +229,24 @@ async def malformed(job: Job, tally: Tally, clock: Clock, begun: Callable[[], No
     await _attack(job, tally, clock, begun, attack)
 
 
+async def ignored(job: Job, tally: Tally, clock: Clock, begun: Callable[[], None]) -> None:
+    """Attackers who are let in send events that nobody takes, each over one connection, without a pause."""
+    token = f'{{"token":"{job.chat_id(0)}"}}'.encode()
+    connections = [Connection(job.ports[0], token, job.address(10_000)) for _ in range(job.clients)]
+    burst, turns = frame(IGNORED) * IGNORED_BURST, itertools.cycle(connections)
+
+    async def attack(_: str) -> None:
+        next(turns).write(burst)
+
+    try:
+        for connection in connections:
+            await connection.open()
+        await _attack(job, tally, clock, begun, attack)
+    finally:
+        for connection in connections:
+            connection.abort()
+
+
 async def _attack(
     job: Job, tally: Tally, clock: Clock, begun: Callable[[], None], attack: Callable[[str], Awaitable[None]]
 ) -> None:
@@ -246,4 +266,5 @@ async def _attack(
             attackers.create_task(attacker())
 
 
-LOADS: dict[str, Load] = {load.__name__: load for load in (cycles, messages, joins, idle, bad_tokens, malformed)}
+ATTACKS: dict[str, Load] = {load.__name__: load for load in (bad_tokens, malformed, ignored)}
+LOADS: dict[str, Load] = ATTACKS | {load.__name__: load for load in (cycles, messages, joins, idle)}

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
+from bench.chatting.loads import ATTACKS
 from bench.chatting.measure import GENERATOR, Sample
 from bench.chatting.servers import BATCHED, NODE, OURS, OURS_TOO
 from bench.paying.report import Figure
@@ -65,7 +66,7 @@ def _processes(found: Found) -> Iterator[Figure]:
 
 
 def _attacks(found: Found) -> Iterator[Figure]:
-    for kind in ("bad_tokens", "malformed"):
+    for kind in ATTACKS:
         row = f"messages beside {kind}"
         if found.of(row):
             left = found.ratio((row, OURS), ("messages before an attack", OURS))

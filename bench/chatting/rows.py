@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bench.chatting import books
-from bench.chatting.loads import Job
+from bench.chatting.loads import ATTACKS, Job
 from bench.chatting.measure import Meter, Sample, generating, rss_mib
 from bench.chatting.servers import BATCHED, NODE, OURS, OURS_TOO, Fresh, database_url
 from bench.servers import Servers
@@ -114,8 +114,8 @@ class Rows:
         return replace(job, run=new.run)
 
     def attackers(self) -> Iterator[Sample]:
-        """Rooms of two, alone and beside attackers of two kinds."""
-        for kind in ("", "bad_tokens", "malformed"):
+        """Rooms of two, alone and beside attackers of each kind."""
+        for kind in ("", *ATTACKS):
             job = self._rooms(OURS, ROOMS + 1)
             if not kind:
                 yield self._meter.measure("messages before an attack", OURS, "message", [job])
