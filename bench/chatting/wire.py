@@ -67,6 +67,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frames)
 
+    @property
+    def unsent(self) -> int:
+        """The bytes that the server has not read yet, as far as they wait here."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
     async def close(self) -> None:
         """Leave as a client does, and wait until the server has closed the connection."""
         self.write(frame(b"41") + frame(b"\x03\xe8", CLOSE))
