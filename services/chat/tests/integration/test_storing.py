@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from chat.db import live, messages
-from chat.domain.errors import ClientMsgIdTaken, NoDispute, ReadOnly
+from chat.domain.errors import ChatNotFound, ClientMsgIdTaken, NoDispute, ReadOnly
 from chat.domain.live import Position
 from chat.domain.model import Chat, Draft, Message, ReadMark, Role, Standing
 from chat.use_cases.read_history import History
@@ -98,6 +98,21 @@ async def test_a_chat_whose_deal_ended_long_ago_stores_nothing(chat_house: ChatH
         await store(writer_of(chat_house, heard), Draft(chat, ALICE, CUSTOMER, "hello"))
 
     assert (await stored(chat_house, chat), heard) == ([], [])
+
+
+async def test_a_chat_whose_row_is_gone_costs_its_neighbours_in_the_batch_nothing(chat_house: ChatHouse) -> None:
+    """As where a database came back without its last moments."""
+    chat, heard = await new_chat(chat_house), list[Message]()
+    gone = Chat(uuid4(), 8, 1, ALICE, BOB)
+    writer = writer_of(chat_house, heard)
+
+    one, lost, two = await asyncio.gather(
+        *(store(writer, Draft(c, ALICE, CUSTOMER, "x")) for c in (chat, gone, chat)), return_exceptions=True
+    )
+
+    assert isinstance(lost, ChatNotFound)
+    assert [m.seq for m in (one, two) if isinstance(m, Message)] == [m.seq for m in heard] == [1, 2]
+    assert await stored(chat_house, chat) == ["x", "x"]
 
 
 async def test_an_arbiter_whose_dispute_is_over_stores_nothing(chat_house: ChatHouse) -> None:

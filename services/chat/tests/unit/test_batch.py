@@ -9,6 +9,7 @@ from chat.domain.model import UNTOLD, Chat, Draft, Message, Role, Standing
 CHAT = Chat(UUID(int=1), 7, 1, customer_id=1, performer_id=2)
 OTHER = Chat(UUID(int=2), 8, 1, customer_id=1, performer_id=3)
 ENDED = Chat(UUID(int=3), 9, 1, customer_id=1, performer_id=2)
+GONE = Chat(UUID(int=4), 10, 1, customer_id=1, performer_id=2)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 CHATS = {
@@ -81,3 +82,10 @@ def test_what_was_stored_in_time_is_answered_when_it_comes_again_too_late() -> N
     batch = number([said("bye", "n", ENDED)], CHATS, {(ENDED.id, 1, "n"): stored}, NOW, DAY)
 
     assert batch.answered([]) == [stored]
+
+
+def test_a_chat_that_is_gone_is_refused_alone() -> None:
+    batch, answers = settle(said("a"), said("b", chat=GONE), said("c", "x", chat=GONE), said("d", chat=OTHER))
+
+    assert answers == [111, "chat_not_found", "chat_not_found", 101]
+    assert batch.last_seqs == {CHAT.id: 11, OTHER.id: 1}

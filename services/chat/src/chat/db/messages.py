@@ -74,6 +74,7 @@ _ADD = sa.text(
             AS w (chat_id, user_id, role, text, name, place)
           JOIN locked l ON l.id = w.chat_id
          WHERE NOT EXISTS (SELECT FROM locked WHERE ended_at <= :ended_by)
+           AND (SELECT count(*) FROM locked) = cardinality(CAST(:ids AS uuid[]))
     ), added AS (
         INSERT INTO message (chat_id, seq, user_id, role, text, created_at, client_msg_id)
         SELECT chat_id, seq, user_id, role, text, :now, name FROM numbered ORDER BY place
@@ -174,8 +175,8 @@ async def add(
         ended_by: in a chat whose deal ended by then nothing may be said.
 
     Returns:
-        The messages in the order of the drafts, or None, and nothing is stored: a chat's deal has ended, or a
-        client's name for its message is known already.
+        The messages in the order of the drafts, or None, and nothing is stored: a chat's deal has ended, its row
+        is gone, or a client's name for its message is known already.
     """
     values = {
         "ids": sorted({d.chat.id for d in drafts}),

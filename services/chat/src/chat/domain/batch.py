@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from chat.domain.errors import ClientMsgIdTaken
+from chat.domain.errors import ChatNotFound, ClientMsgIdTaken
 from chat.domain.model import Draft, Message, Standing, may_write
 from common.errors import ServiceError
 
@@ -58,7 +58,7 @@ def number(
     """Number the drafts that are new, in their order; one that is refused leaves its neighbours alone.
 
     Args:
-        chats: the drafts' chats, locked.
+        chats: the drafts' chats, locked; one whose row is gone is absent.
         known: what is stored already of the messages that the drafts name.
     """
     new: list[Numbered] = []
@@ -66,7 +66,10 @@ def number(
     last_seqs: dict[UUID, int] = {}
     firsts: dict[Name, int | Message] = dict(known)
     for draft in drafts:
-        name, chat = name_of(draft), chats[draft.chat.id]
+        name, chat = name_of(draft), chats.get(draft.chat.id)
+        if chat is None:
+            answers.append(ChatNotFound("the chat is not here any more; connect anew"))
+            continue
         first = None if name is None else firsts.get(name)
         try:
             if first is None:

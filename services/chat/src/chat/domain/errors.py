@@ -2,7 +2,7 @@
 
 ServiceError (common.errors)
 ├── NotAdmitted          401   the token opens no chat
-├── ChatNotFound         404   the tenant has no such chat
+├── ChatNotFound         404   the tenant has no such chat, or it is not here any more
 ├── MessageIgnored       422   the message does not fit; `code` goes into the acknowledgement
 │   └── NotAParty        422   its author may not write here
 ├── ReadOnly             409   the deal ended long ago
@@ -21,7 +21,7 @@ class NotAdmitted(Unauthorized):
 
 
 class ChatNotFound(NotFound):
-    """No deal of this tenant has the chat."""
+    """No deal of this tenant has the chat, or its row is gone from under those who are in it."""
 
     code = "chat_not_found"
 

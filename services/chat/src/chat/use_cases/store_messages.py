@@ -54,6 +54,7 @@ class Writer:
         - ClientMsgIdTaken: its author has sent another text under its name
         - ReadOnly: the deal ended long ago
         - NoDispute: it is an arbiter's, and no dispute is open
+        - ChatNotFound: the chat's row is gone, as where a database came back without its last moments
 
         It fails with Unavailable when the database failed; whether it was stored is not known then.
 
