@@ -348,12 +348,33 @@ async def test_a_frame_has_a_size_on_every_transport(limited: Limited) -> None:
         await socket.join(chat_id)
         await polling.join(chat_id)
         fits = '42["other","' + "x" * (64 * 1024 - 16) + '"]'
+        before, malformed = refused("frame"), refused("malformed")
+
+        async def frames() -> float:
+            return refused("frame") - before
 
         await socket.send(fits)
         assert await polling.post(fits) == 200
+        assert await frames() == 0
         await socket.send(fits + "x" * 64)
-        await polling.post(fits + "x" * 64)
-
         await socket.until_cut_off()
+        assert await eventually(frames) == 1
+        assert await polling.post(fits + "x" * 64) == 400
         await polling.until_ended()
+
+        assert (await frames(), refused("malformed")) == (2, malformed)
         assert (await good.say(alice, "still here"))["seq"] == 1
+
+
+async def test_a_frame_that_is_too_long_is_counted_before_its_connection_is_upgraded(limited: Limited) -> None:
+    async with limited(frame_bytes=1024) as (_, raw):
+        before = refused("frame")
+
+        async def frames() -> float:
+            return refused("frame") - before
+
+        socket = await raw.websocket(sid=(await raw.polling()).sid)
+        await socket.send("2probe" + "x" * 1024)
+        await socket.until_cut_off()
+
+        assert await eventually(frames) == 1

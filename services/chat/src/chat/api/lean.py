@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import engineio
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 from engineio import exceptions, packet, payload
 from engineio.async_drivers.aiohttp import WebSocket
 from engineio.async_socket import AsyncSocket
@@ -64,6 +64,9 @@ class PlainWebSocket(WebSocket):  # type: ignore[misc]  # python-engineio ships 
                 with contextlib.suppress(ConnectionError):  # the next message says that it is gone
                     await self._sock.pong(message.data)
             await asyncio.sleep(PAUSE_S)
+        error = message.data if message.type is WSMsgType.ERROR else None
+        if isinstance(error, WebSocketError) and error.code == WSCloseCode.MESSAGE_TOO_BIG:
+            REFUSED.labels("frame").inc()
         return message
 
     async def wait(self) -> str | bytes:
@@ -200,7 +203,10 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
                 body = await self._body(environ["aiohttp.request"])
             for one in payload.Payload(encoded_payload=body.decode()).packets:
                 await self.receive(one)
-        except (ValueError, IndexError, KeyError, exceptions.ContentTooLongError):
+        except exceptions.ContentTooLongError:
+            self.broken = True
+            await self.server.malformed(self.sid, "frame")
+        except (ValueError, IndexError, KeyError):
             self.broken = True
             await self.server.malformed(self.sid)
         except (OSError, web.RequestPayloadError):  # it never came to its end, or not in time
@@ -465,9 +471,9 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
         if socket is not None and self._addresses.banned(socket.address):
             await socket.close(wait=False)
 
-    async def malformed(self, sid: str) -> None:
-        """End a connection whose client sends what the protocol does not know."""
-        REFUSED.labels("malformed").inc()
+    async def malformed(self, sid: str, limit: str = "malformed") -> None:
+        """End a connection whose client sends what the protocol does not know, or more than a limit allows."""
+        REFUSED.labels(limit).inc()
         self.offended(sid)
         await self.end(sid)
 
