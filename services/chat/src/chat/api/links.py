@@ -130,5 +130,5 @@ class Link:
 
     async def _fewer_than(self, most: int) -> None:
         while self._under_way >= most:
-            self._ended = self._ended or asyncio.Event()  # several may wait: a client that polls posts at will
+            self._ended = self._ended or asyncio.Event()  # who reads a body and who closes may both wait
             await self._ended.wait()
