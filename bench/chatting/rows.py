@@ -19,7 +19,7 @@ STEADY_PER_S = 400.0
 STEADY_TIMES = 3
 """Longer than the other rows: of few messages, one stall of the machine would be the 99th percentile."""
 JOINERS = 2
-ATTACKERS, ATTACKS_PER_S = 8, 200.0
+ATTACKERS, ATTACKS_PER_S = 64, 2_000.0
 SETTLED_S = 3.0
 TOLD_S = 12.0
 """Within ten seconds an idle session of PostgreSQL has told what it read: what came before is not counted."""

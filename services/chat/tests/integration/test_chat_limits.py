@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import WSServerHandshakeError
 
-from chat.api import links
+from chat.api import lean, links
 from chat.api.app import Options
 from chat.api.limits import Limits
 from common.metrics import REGISTRY
@@ -166,6 +166,30 @@ async def check_429(raw: Raw, transport: str, address: str, words: str) -> None:
     assert body["code"] == "rate_limited"
     assert words in body["detail"]
     assert body["retry_after_s"] > 0
+
+
+async def test_who_is_refused_waits_for_the_answer_while_not_too_many_do(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lean, "REFUSED_AFTER_S", 60.0)
+    monkeypatch.setattr(lean, "MOST_REFUSED_AT_ONCE", 2)
+    async with limited(connections_per_address=1) as (_, raw):
+        first = await raw.websocket(address=BAD)
+        before = refused("connections_per_address")
+        waiting = [asyncio.create_task(raw.refusal("polling", BAD)) for _ in range(2)]
+
+        async def asked() -> float:
+            return refused("connections_per_address") - before
+
+        await eventually(asked, lambda count: count == 2)
+        await check_429(raw, "websocket", BAD, "this address has as many connections as one may have")
+
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await first.ws.close()
+        await eventually_open(raw, BAD)
 
 
 async def eventually_open(raw: Raw, address: str) -> RawSocket:

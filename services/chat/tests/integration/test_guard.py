@@ -133,6 +133,7 @@ async def test_while_accounts_is_away_nobody_is_put_out_and_then_who_must_go_goe
     token = await watched.token(deal_id, alice)
     inside = [await watched.listen(token), await watched.listen(chat_id)]
     watched.accounts_wire.cut = True
+    await looked_at(watched)  # a look that was on its way already would learn of it
     await manage_keys.revoke_key(watched.house.accounts_db, await key_id_of(watched, token))
 
     await looked_at(watched)

@@ -112,3 +112,29 @@ def test_addresses_that_were_refused_long_ago_are_forgotten(monkeypatch: pytest.
         addresses.offended(name)
 
     assert [addresses.refusal(name) is None for name in ("a", "b", "c")] == [False, True, False]
+
+
+def test_connections_of_one_address_share_what_it_may_send_in_vain() -> None:
+    now = [100.0]
+    addresses = Addresses(Limits(), monotonic=lambda: now[0])
+    for address in ("a", "b"):
+        addresses.enter(address)
+
+    assert [round(addresses.pause_s("a", 1), 6) for _ in range(3)] == [0.002, 0.004, 0.006]
+    assert round(addresses.pause_s("b", 5), 6) == 0.010, "another address has its own"
+    now[0] += 0.005
+    assert round(addresses.pause_s("a", 1), 6) == 0.003
+    assert addresses.pause_s("a", 10_000) == addresses.pause_s("a", 1) == 1.0, "nobody waits for longer"
+    now[0] += 60
+    assert round(addresses.pause_s("a", 1), 6) == 0.002
+
+
+def test_what_an_address_sent_in_vain_is_forgotten_with_its_last_connection() -> None:
+    addresses = Addresses(Limits(), monotonic=lambda: 0.0)
+    addresses.enter("a")
+    addresses.pause_s("a", 100)
+
+    addresses.leave("a")
+
+    assert round(addresses.pause_s("a", 1), 6) == 0.002
+    assert addresses._paused_until == {}

@@ -29,8 +29,9 @@ CLOSE_S = 5.0
 """How long a closed connection may take to read what was sent to it before."""
 POST_S = 20.0
 """How long a body may take to come."""
-PAUSE_S = 0.002
-"""How long a client is not read after what is ignored or refused: it takes no turn from the others."""
+REFUSED_AFTER_S = 0.5
+MOST_REFUSED_AT_ONCE = 1_000
+"""So many wait that long until they hear that they may not connect: who tries again at once is slowed down."""
 REFUSED_FOR_S = 60.0
 """What an address is told that may not connect."""
 CLOSING = b"\x88\x02" + int(WSCloseCode.OK).to_bytes(2)
@@ -49,9 +50,10 @@ class PlainWebSocket(WebSocket):  # type: ignore[misc]  # python-engineio ships 
 
     async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
         """Answer the upgrade and serve the connection."""
-        most = self.server.max_http_buffer_size
+        most, request = self.server.max_http_buffer_size, environ["aiohttp.request"]
+        self._address = self.server.address_of(request)
         self._sock = web.WebSocketResponse(max_msg_size=most, compress=False, autoping=False)
-        await self._sock.prepare(environ["aiohttp.request"])
+        await self._sock.prepare(request)
         self.environ = environ
         await self.handler(self)
         return self._sock
@@ -63,7 +65,7 @@ class PlainWebSocket(WebSocket):  # type: ignore[misc]  # python-engineio ships 
             if message.type is WSMsgType.PING:
                 with contextlib.suppress(ConnectionError):  # the next message says that it is gone
                     await self._sock.pong(message.data)
-            await asyncio.sleep(PAUSE_S)
+            await self.server.pause(self._address)
         error = message.data if message.type is WSMsgType.ERROR else None
         if isinstance(error, WebSocketError) and error.code == WSCloseCode.MESSAGE_TOO_BIG:
             REFUSED.labels("frame").inc()
@@ -146,9 +148,10 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
         try:
             if pkt.packet_type == packet.UPGRADE:  # upstream puts an answer into the queue, however long it is
                 raise exceptions.UnknownPacketError
+            asked_for = self.last_ping is not None
             await super().receive(pkt)
-            if pkt.packet_type == packet.PONG:
-                await asyncio.sleep(PAUSE_S)
+            if pkt.packet_type == packet.PONG and not asked_for:
+                await self.server.pause(self.address)
         except (exceptions.UnknownPacketError, IndexError):
             await self.server.malformed(self.sid)
 
@@ -357,8 +360,10 @@ class LeanSocket(Socket):
             if kind == "4":
                 await take(self.sid, text[1:])
             elif kind == "3":
+                asked_for = self.last_ping is not None
                 self.schedule_ping()
-                await asyncio.sleep(PAUSE_S)
+                if not asked_for:
+                    await self.server.pause(self.address)
             elif kind == "1":
                 await self.close(wait=False, abort=True, reason=self.server.reason.CLIENT_DISCONNECT)
                 return
@@ -399,6 +404,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
         super().__init__(monitor_clients=not lean, **settings)  # a lean connection has a timer of its own
         self._socket_class = LeanSocket if lean else Socket
         self._addresses = addresses
+        self._refusing = 0
         self._async = {**self._async, "websocket": PlainWebSocket}
 
     async def handle_request(self, request: web.Request) -> Any:
@@ -409,7 +415,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
             response.set_status(400)  # upstream says that all is well
         return response
 
-    def _address_of(self, request: web.Request) -> str:
+    def address_of(self, request: web.Request) -> str:
+        """Return the address that a request comes from."""
         return self._addresses.of(request.remote, request.headers.get("x-forwarded-for"))
 
     async def _handle_connect(
@@ -420,9 +427,10 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
         It is asked here, where each connection passes: of what a query holds upstream has a reading of its own.
         """
         request: web.Request = environ["aiohttp.request"]
-        address = self._address_of(request)
+        address = self.address_of(request)
         refusal = self._addresses.refusal(address)
         if refusal is not None:
+            await self._slow_down()
             raise RateLimited(refusal, REFUSED_FOR_S)
         if self.start_service_task:
             self.start_service_task = False
@@ -443,6 +451,18 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
         finally:
             if not socket.connected:  # the upgrade failed: no WebSocket has ended
                 await socket.close(wait=False, abort=True)
+
+    async def pause(self, address: str, packets: int = 1) -> None:
+        """Read a client no further for a moment: what is ignored or refused takes no turn from the others."""
+        await asyncio.sleep(self._addresses.pause_s(address, packets))
+
+    async def _slow_down(self) -> None:
+        if self._refusing < MOST_REFUSED_AT_ONCE:
+            self._refusing += 1
+            try:
+                await asyncio.sleep(REFUSED_AFTER_S)
+            finally:
+                self._refusing -= 1
 
     def _opening(self, sid: str, transport: str) -> dict[str, Any]:
         return {

@@ -13,6 +13,9 @@ from chat.api.metrics import CONNECTIONS, REFUSED
 
 MOST_ADDRESSES = 100_000
 """Addresses whose refusals are remembered; the one that was refused longest ago is forgotten first."""
+PAUSE_S = 0.002
+MOST_PAUSE_S = 1.0
+"""How long a connection is not read after a packet for nothing, and at most after those of its whole address."""
 
 Network = IPv4Network | IPv6Network
 
@@ -78,6 +81,7 @@ class Addresses:
         self._connected: Counter[str] = Counter()
         self._total = 0
         self._refusals: OrderedDict[str, Bucket] = OrderedDict()
+        self._paused_until: dict[str, float] = {}
 
     def of(self, peer: str | None, forwarded_for: str | None) -> str:
         """Return the address that a request comes from: the peer's, or what a trusted proxy says of it.
@@ -123,8 +127,21 @@ class Addresses:
         self._connected[address] -= 1
         if not self._connected[address]:
             del self._connected[address]
+            self._paused_until.pop(address, None)
         self._total -= 1
         CONNECTIONS.set(self._total)
+
+    def pause_s(self, address: str, packets: int) -> float:
+        """Return for how many seconds a connection is not read after so many packets for nothing.
+
+        All connections of an address share what it may send in vain, so it gains nothing by opening more of them.
+        """
+        now = self._monotonic()
+        until = max(now, self._paused_until.get(address, now)) + packets * PAUSE_S
+        until = min(until, now + MOST_PAUSE_S)
+        if self._connected[address]:
+            self._paused_until[address] = until
+        return until - now
 
     def offended(self, address: str) -> None:
         """Note that an address sent what it should not: a CONNECT that is refused, or a malformed packet."""

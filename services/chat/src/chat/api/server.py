@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import socketio
 
-from chat.api.lean import PAUSE_S, Engine, Malformed
+from chat.api.lean import Engine, Malformed
 from chat.api.limits import Addresses, Limits
 from chat.api.metrics import ENDED
 from common.logging import get_logger, report
@@ -29,7 +29,7 @@ PING_INTERVAL_S = 25.0
 PING_TIMEOUT_S = 20.0
 MOST_LOGGED_PER_MINUTE = 10
 PAUSED_BYTES = 8192
-"""The bytes of a packet that cost a client one more pause, as they are read before anybody knows what they are."""
+"""So many bytes cost a client as much as a packet does: they are read before anybody knows what they are."""
 
 Handler = Callable[[str, Any, int | None], Awaitable[bool]]
 """Takes the connection, an event's first argument, and the number under which the client wants an answer.
@@ -153,7 +153,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
                 self._expect_connect_again(eio_sid)
                 wanted = data[0] == "0"  # who asks for the namespace has waited for its answer
             if not wanted:
-                await asyncio.sleep(PAUSE_S * (1 + len(data) // PAUSED_BYTES))
+                await self._pause(eio_sid, 1 + len(data) // PAUSED_BYTES)
         except (Malformed, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             log.debug("chat.malformed", error=repr(error))
             await self.eio.malformed(eio_sid)
@@ -161,6 +161,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio shi
             log.error("chat.packet_failed", error=repr(error))
             report(error)
             await self.eio.end(eio_sid)
+
+    async def _pause(self, eio_sid: str, packets: int) -> None:
+        socket = self.eio.sockets.get(eio_sid)
+        if socket is not None:
+            await self.eio.pause(socket.address, packets)
 
     async def _take_event(self, eio_sid: str, data: str) -> bool:
         """Read `2[id]["name", argument, …]` and hand it on; return whether somebody took it.
