@@ -49,15 +49,15 @@ secrets: $(VENV)/.installed ## make the secrets of docker-compose.yml that are m
 	@exec $(BIN)/python -m garant_local secrets
 
 test: $(VENV)/.installed ## run every test on embedded real servers
-	@$(BIN)/python tests/run_suites.py
+	@exec $(BIN)/python tests/run_suites.py
 
 test-deep: $(VENV)/.installed ## run every test at length
-	@$(BIN)/python tests/run_suites.py --deep
+	@exec $(BIN)/python tests/run_suites.py --deep
 
 # Tests stop what they start, so the reaper, an image more, is not needed.
 test-containers: $(VENV)/.installed ## run the tests on containers and on the images (SMOKE=1: the part that CI runs)
 	@deploy/images/build
-	@TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/python tests/run_suites.py --containers $(if $(SMOKE),--smoke)
+	@exec env TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/python tests/run_suites.py --containers $(if $(SMOKE),--smoke)
 
 bench-ledger: $(VENV)/.installed ## measure the ledger and the API beside pgbench (QUICK=1: briefly)
 	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(QUICK),--quick)

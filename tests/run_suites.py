@@ -5,15 +5,20 @@ python tests/run_suites.py --deep   the same, and the tests marked deep
 python tests/run_suites.py --containers [--smoke]
                                     what needs a container engine: PostgreSQL and NATS through testcontainers, the
                                     whole system from its images; --smoke is the part that CI has the time for
+
+SIGTERM and Ctrl-C end what runs first: its fixtures stop the servers and containers that they have started.
 """
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from garant_local.compose import check_engine
 from garant_local.supervisor import StartError
@@ -50,10 +55,17 @@ ON_CONTAINERS = {
 }
 """The tests that use PostgreSQL, NATS or the whole system."""
 SMOKE = {"containers": ["tests/containers"]}
+ENDS_WITHIN_S = 180.0
+"""How long a suite may take to stop what it started: compose gives PostgreSQL alone a minute."""
+LOOK_EVERY_S = 0.2
+told: list[int] = []
+"""The signals that told us to end."""
 
 
 def main() -> None:
-    """Run all suites; exit code 1 when one of them failed."""
+    """Run all suites; exit code 1 when one of them failed, and 128 more than the signal that ended us."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _note)
     options = [] if "--deep" in sys.argv else ["-m", "not deep"]
     suites = SUITES
     if "--containers" in sys.argv:
@@ -73,8 +85,15 @@ def main() -> None:
         good = _run(parts, options)
         rows.append(f"{name:12} {'ok' if good else 'FAILED':7} {time.monotonic() - started:6.1f} s")
         failed |= not good
+        if told:
+            break
     sys.stdout.write("\n" + "\n".join(rows) + "\n")
-    sys.exit(1 if failed else 0)
+    sys.exit(128 + told[0] if told else int(failed))
+
+
+def _note(number: int, _: FrameType | None) -> None:
+    """Note that we are told to end: an error raised here could lose a process that has just been started."""
+    told.append(number)
 
 
 def _want_engine() -> None:
@@ -93,18 +112,39 @@ def _run(parts: Sequence[Sequence[str]], options: Sequence[str]) -> bool:
     """Run the parts of a suite at once; the output of all but the first is shown when it has ended."""
     with contextlib.ExitStack() as stack:
         shown = [stack.enter_context(tempfile.TemporaryFile()) for _ in parts[1:]]
+        # Sessions of their own: a terminal's Ctrl-C would reach them, too, and a second one breaks their cleaning up.
         running = [
-            subprocess.Popen([sys.executable, "-m", "pytest", "-q", *options, *part], cwd=ROOT, stdout=out)
+            subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-q", *options, *part],
+                cwd=ROOT,
+                stdout=out,
+                start_new_session=True,
+            )
             for part, out in zip(parts, [None, *shown], strict=True)
         ]
-        good = True
-        for process, out in zip(running, [None, *shown], strict=True):
-            good &= process.wait() == 0
-            if out is not None:
-                out.seek(0)
-                sys.stdout.write(out.read().decode(errors="replace"))
-                sys.stdout.flush()
-        return good
+        _until_ended(running)
+        for out in shown:
+            out.seek(0)
+            sys.stdout.write(out.read().decode(errors="replace"))
+            sys.stdout.flush()
+        return all(process.returncode == 0 for process in running)
+
+
+def _until_ended(running: "Sequence[subprocess.Popen[bytes]]") -> None:
+    """Wait until all have ended; told to end, interrupt them, and kill those that take too long."""
+    deadline = None
+    while any(process.poll() is None for process in running):
+        if told and deadline is None:
+            sys.stdout.write(f"\nending: what was started is stopped, within {ENDS_WITHIN_S:.0f} s\n")
+            sys.stdout.flush()
+            deadline = time.monotonic() + ENDS_WITHIN_S
+            for process in running:
+                process.send_signal(signal.SIGINT)
+        if deadline is not None and time.monotonic() > deadline:
+            for process in running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        time.sleep(LOOK_EVERY_S)
 
 
 if __name__ == "__main__":
