@@ -42,8 +42,9 @@ FETCH = 100
 FETCH_TIMEOUT_S = 5.0
 ACK_WAIT_S = 30.0
 ON_ITS_WAY_S = 0.2
-FINISH_S = 5.0
+FINISH_S = 3.0
 """How long a consumer that is told to end may take for what it holds."""
+CLOSE_S = 1.0
 DEDUPE_WINDOW_S = 120.0
 PING_S = 5.0
 """A connection whose broker has not answered three of these is given up, and another is made."""
@@ -303,7 +304,7 @@ class Bus:
             except asyncio.CancelledError:
                 await asyncio.wait({fetching}, timeout=ON_ITS_WAY_S)
                 if fetching.done() and fetching.exception() is None:
-                    await _finish(reader.read(fetching.result()))
+                    await _soon(asyncio.ensure_future(reader.read(fetching.result())))
                 fetching.cancel()
                 raise
             await _finish(reader.read(messages))
@@ -328,7 +329,7 @@ class Bus:
     async def close(self) -> None:
         """Close the connection, also while the broker is away."""
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(CLOSE_S):
                 await self._client.close()
         except Exception as error:  # nats-py writes to a transport that is gone already
             log.info("nats.closed_while_away", error=repr(error))
@@ -425,9 +426,14 @@ async def _finish(work: Coroutine[Any, Any, None]) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=FINISH_S)
-        task.cancel()
+        await _soon(task)
         raise
+
+
+async def _soon(task: "asyncio.Future[None]") -> None:
+    """Wait for what is under way while we end, for `FINISH_S` at most."""
+    await asyncio.wait({task}, timeout=FINISH_S)
+    task.cancel()
 
 
 def _pause_s(message: Msg) -> float:

@@ -24,7 +24,7 @@ TRANSACTION_TIMEOUT_MS = 30_000
 """No transaction of a service lasts longer: what happened before that is settled."""
 COMMAND_S = 15.0
 CONNECT_S = 5.0
-CLOSE_S = 5.0
+CLOSE_S = 2.0
 STATEMENTS_PREPARED = 500
 
 SERVER_SETTINGS = {

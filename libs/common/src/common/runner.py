@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
@@ -17,6 +18,11 @@ log = get_logger()
 
 GARBAGE_AFTER = (20_000, 10, 10)
 """Objects, then collections of the younger generation, until the next one: batches make many at a time."""
+
+ENDS_WITHIN_S = 18.0
+"""From the signal to our end. Docker kills it after 20 s (`stop_grace_period`). The drain (`DRAIN_S`),
+what the consumers hold (`bus.FINISH_S`) and the connections' closing are each limited so that all of them fit."""
+EXIT_LATE = 1
 
 Work = Callable[[], Awaitable[None]]
 Serving = Callable[[asyncio.Event], Awaitable[None]]
@@ -68,6 +74,8 @@ async def serve(app: ASGIApp, host: str, port: int, background: Sequence[Work], 
 async def run_until_signal(serving: Serving, background: Sequence[Work]) -> None:
     """Run a server and background work until SIGTERM or SIGINT; drain the server, then cancel the work.
 
+    The process is gone `ENDS_WITHIN_S` after the signal, whatever hangs, what its caller still closes included.
+
     Raises:
         BaseExceptionGroup: when one of them fails or ends: the process must end, to be started again.
     """
@@ -75,8 +83,13 @@ async def run_until_signal(serving: Serving, background: Sequence[Work]) -> None
     gc.set_threshold(*GARBAGE_AFTER)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        stop.set()
+        loop.call_later(ENDS_WITHIN_S, _end_at_once)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told)
 
     async def working(work: Work) -> None:
         try:
@@ -94,6 +107,12 @@ async def run_until_signal(serving: Serving, background: Sequence[Work]) -> None
             raise RuntimeError("the server stopped by itself")
         for task in tasks:
             task.cancel()
+
+
+def _end_at_once() -> None:
+    """End the process as a kill does, which harms nothing that it does; the log tells why."""
+    log.error("service.ended_late", after_s=ENDS_WITHIN_S)
+    os._exit(EXIT_LATE)
 
 
 async def every(seconds: float, name: str, step: Work, wake: asyncio.Event | None = None) -> None:

@@ -72,8 +72,9 @@ class ProcessSettings(CommandSettings):
     sentry_dsn: Annotated[str, AfterValidator(_dsn)] | None = None
     service_callers: dict[str, Secret]
     """JSON: the name and the secret of each service that may call our internal endpoints."""
-    drain_s: int = Field(default=10, ge=1, le=60)
-    """How long what is under way may take to finish once we are told to end; then it is cut off."""
+    drain_s: int = Field(default=10, ge=3, le=10)
+    """How long what is under way may take to finish once we are told to end; then it is cut off. More would leave
+    no time for the rest (`common.runner.ENDS_WITHIN_S`)."""
     crash_point_file: Path | None = None
     """For tests alone: where they say at which point this process has to end (`common.crash`)."""
 

@@ -3,6 +3,7 @@
 What enters: HTTP. What leaves: JSON and RFC 9457 problems. What never happens here: a rule or SQL.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, TypeVar
@@ -173,7 +174,13 @@ class Edge:
             response = JSONResponse(too_large, 413, media_type=PROBLEM_JSON)
             await response(scope, receive, send_with_id)
         else:
-            await self._app(scope, _replay(body, receive), send_with_id)
+            try:
+                await self._app(scope, _replay(body, receive), send_with_id)
+            except asyncio.CancelledError:  # the server ends, and has waited as long as it may
+                if status == 0:
+                    ending = await _service_error(None, Unavailable("the service ends; ask again"))
+                    await ending(scope, receive, send_with_id)
+                raise
         took_s = time.perf_counter() - started
         if not scope["path"].endswith(("/healthz", "/readyz", "/metrics")):
             _count(scope, status, took_s)
@@ -284,7 +291,7 @@ def _respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> Res
     return Response(orjson.dumps(body, default=str), body["status"], headers=headers, media_type=PROBLEM_JSON)
 
 
-async def _service_error(_: Request, error: Exception) -> Response:
+async def _service_error(_: Request | None, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     headers = {
         401: {"www-authenticate": "Bearer"},

@@ -389,6 +389,33 @@ async def test_a_consumer_that_is_told_to_end_finishes_what_it_holds(bus: Bus) -
     await eventually(left, lambda found: found == (0, 0))
 
 
+async def test_a_consumer_that_is_told_to_end_gives_what_was_on_its_way_no_longer_than_its_time(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.bus.FINISH_S", 0.2)
+    monkeypatch.setattr("common.bus.ON_ITS_WAY_S", 5.0)
+    begun = asyncio.Event()
+
+    async def hang(_: Sequence[Received]) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def asking() -> int:
+        found = await bus._stream.consumers_info("ACCOUNTS")
+        return sum(one.num_waiting or 0 for one in found)
+
+    working = asyncio.create_task(bus.consume("ACCOUNTS", "hanging", [SUBJECT], hang))
+    await eventually(asking, lambda count: count == 1)
+    working.cancel()
+    told = event(1)
+    await bus.publish([Message(SUBJECT, orjson.dumps(told.envelope()), str(told.id))])
+    await asyncio.wait_for(begun.wait(), 5)
+
+    done, _ = await asyncio.wait({working}, timeout=5)
+    assert done == {working}
+    assert working.cancelled()
+
+
 async def test_a_broker_that_is_not_there_is_named_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("common.bus.BROKER_WITHIN_S", 0.2)
     address, password = f"127.0.0.1:{free_port()}", secrets.token_hex(12)

@@ -47,8 +47,8 @@ from common.web import Check
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 SUBJECTS = ("chat.*",)
-CLOSE_S = 2.0
-"""How long a request may still take once every client is gone."""
+CLOSE_S = 1.0
+"""How long a request may still take once every client is gone, and then to heed that it is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ async def _serve(
         await web.TCPSite(runner, settings.listen_address, settings.chat_port).start()
         await stop.wait()
         if sockets is not None:
-            await sockets.close(settings.drain_s)
+            await sockets.close(settings.drain_s - 2 * CLOSE_S)
     finally:
         await runner.cleanup()
 

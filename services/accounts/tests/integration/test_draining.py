@@ -1,0 +1,117 @@
+"""Accounts as a process that is told to end: a call under way is finished and answered, within the time that there is."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+
+from garant_local.stack import answers
+from support.house import CALLERS, House
+from support.servers import Databases, free_port, running
+from support.sources import Broker
+from support.waiting import eventually
+
+DRAIN_S = 3
+ENDS_WITHIN_S = 10
+USER = {"external_id": 1, "name": "somebody"}
+
+
+@contextmanager
+def accounts(databases: Databases, nats: Broker, log: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Run accounts' API; yield its URL and its process."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        **os.environ,
+        "ACCOUNTS_DATABASE_URL": databases.url("accounts"),
+        "ACCOUNTS_PORT": str(port),
+        "NATS_URL": nats.url,
+        "PAYMENTS_URL": f"http://127.0.0.1:{free_port()}",
+        "SERVICE_CREDENTIAL": CALLERS["accounts"],
+        "SERVICE_CALLERS": json.dumps(CALLERS),
+        "DRAIN_S": str(DRAIN_S),
+    }
+    argv = [sys.executable, "-m", "accounts", "api"]
+    ready = answers(f"{url}/readyz")
+    with running(argv, ready, signal.SIGTERM, log=log, environment=environment) as process:
+        yield url, process
+
+
+@asynccontextmanager
+async def locked(databases: Databases) -> AsyncIterator[asyncpg.Connection]:
+    """Hold the users' table, so that a call that writes to it waits, until the block ends."""
+    connection = await asyncpg.connect(databases.owner_url("accounts"), timeout=5)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE app_user IN EXCLUSIVE MODE")
+            yield connection
+    finally:
+        await connection.close()
+
+
+def caller(house: House, url: str) -> httpx.AsyncClient:
+    """Return a client of the process, with the tenant's key."""
+    headers = {"authorization": f"Bearer {house.keys['default']}"}
+    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=20)
+
+
+async def waiting(connection: asyncpg.Connection) -> int:
+    """Return how many sessions wait for a lock of this database."""
+    query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'app_user'::regclass"
+    return int(await connection.fetchval(query))
+
+
+async def refuses(url: str) -> bool:
+    """Tell whether new connections are refused."""
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await client.get(f"{url}/healthz")
+    except httpx.ConnectError:
+        return True
+    return False
+
+
+async def test_a_call_under_way_is_answered_before_the_process_ends(
+    house: House, migrated: Databases, nats: Broker, tmp_path: Path
+) -> None:
+    with accounts(migrated, nats, tmp_path / "log") as (url, process):
+        async with caller(house, url) as client:
+            async with locked(migrated) as holder:
+                calling = asyncio.create_task(client.post("/api/v1/user", json=USER))
+                await eventually(lambda: waiting(holder), lambda count: count == 1)
+                told = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                await eventually(lambda: refuses(url), bool, within_s=DRAIN_S)
+                assert not calling.done()
+            answer = await calling
+        code = await asyncio.to_thread(process.wait, ENDS_WITHIN_S)
+
+    assert (answer.status_code, answer.json()["name"]) == (200, "somebody")
+    assert (code, time.monotonic() - told < ENDS_WITHIN_S) == (0, True)
+
+
+async def test_a_call_that_takes_longer_than_the_drain_is_cut_off_and_does_nothing(
+    house: House, migrated: Databases, nats: Broker, tmp_path: Path
+) -> None:
+    with accounts(migrated, nats, tmp_path / "log") as (url, process):
+        async with caller(house, url) as client, locked(migrated) as holder:
+            calling = asyncio.create_task(client.post("/api/v1/user", json=USER))
+            await eventually(lambda: waiting(holder), lambda count: count == 1)
+            process.send_signal(signal.SIGTERM)
+            code = await asyncio.to_thread(process.wait, ENDS_WITHIN_S)
+            answer = await calling
+            await eventually(lambda: waiting(holder), lambda count: count == 0)
+            assert await holder.fetchval("SELECT count(*) FROM app_user") == 0
+
+    assert code == 0
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
