@@ -11,7 +11,6 @@ REFUSED = Counter(
     "garant_chat_refused", "What a limit or a check refused, by its name", ["limit"], registry=REGISTRY
 )
 ENDED = Counter("garant_chat_ended", "Connections that the server ended, by reason", ["reason"], registry=REGISTRY)
-MESSAGES = Counter("garant_chat_messages", "Messages that were stored here", registry=REGISTRY)
 FILLED = Counter(
     "garant_chat_filled", "Gaps that were filled from the database, by what lacked", ["kind"], registry=REGISTRY
 )
