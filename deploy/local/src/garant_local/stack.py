@@ -35,6 +35,8 @@ NOTHING: Mapping[str, str] = {}
 COMMAND_TIMEOUT_S = 60
 DRAIN_S = "4"
 """Less than the supervisor waits before it kills: a person at Ctrl-C waits, too."""
+CONNECTIONS_PER_ADDRESS = "20000"
+"""As many as a process of the chat takes: here all its clients have one address."""
 FUEL_PER_HOUR_SUN = str(10**12)
 """All that the faucet gives the fuel wallet: here TRX costs nothing."""
 
@@ -175,6 +177,9 @@ class Stack:
             "CHAT_TOKEN_PRIVATE_KEY": self.secrets["chat_token_private_key"],
             "CHAT_TOKEN_PUBLIC_KEY": public_key(self.secrets["chat_token_private_key"]),
             "CHAT_ACCEPT_PLAIN_CHAT_ID": os.environ.get("CHAT_ACCEPT_PLAIN_CHAT_ID", "true"),
+            "CHAT_CONNECTIONS_PER_ADDRESS": os.environ.get(
+                "CHAT_CONNECTIONS_PER_ADDRESS", CONNECTIONS_PER_ADDRESS
+            ),
             "TRON_NODE_URL": self.base_url("tron"),
             **(self._signer_access() if name == "payments" else {}),
             "TRON_SCAN_INTERVAL_S": "0.5",
@@ -246,6 +251,9 @@ class Stack:
         return {
             "GATEWAY_URL": self.base_url("gateway"),
             **self.secrets["keys"],
+            "CHAT_CONNECTIONS_PER_ADDRESS": os.environ.get(
+                "CHAT_CONNECTIONS_PER_ADDRESS", CONNECTIONS_PER_ADDRESS
+            ),
             "TRON_NODE_URL": self.base_url("tron"),
             "TRON_MAIN_WALLET": os.environ.get("TRON_MAIN_WALLET") or self.secrets["wallets"]["main_wallet"],
             "NATS_URL": self.nats.url,

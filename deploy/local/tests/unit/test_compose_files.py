@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+from chat.settings import ChatSettings
 from garant_local.secret_files import write_secret_files
 from garant_local.settings import PORTS, ROOT
+from garant_local.stack import CONNECTIONS_PER_ADDRESS
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::?[-?]([^}]*))?\}")
@@ -27,6 +29,14 @@ def test_the_sandbox_sets_only_what_is_a_setting() -> None:
 
     assert set(chosen) <= known
     assert {variable for variable, _ in PORTS.values()} - {"GATEWAY_PORT"} <= known
+
+
+def test_for_development_one_address_may_have_all_connections_of_the_chat() -> None:
+    most = str(ChatSettings.model_fields["chat_connections"].default)
+    sandbox = (ROOT / "deploy" / "compose.sandbox.yml").read_text()
+
+    assert most == CONNECTIONS_PER_ADDRESS
+    assert dict(VARIABLE.findall(sandbox))["CHAT_CONNECTIONS_PER_ADDRESS"] == most
 
 
 def test_the_sandbox_has_a_project_of_its_own() -> None:
