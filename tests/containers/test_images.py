@@ -70,6 +70,14 @@ def test_every_process_runs_without_rights_and_only_the_gateway_is_published_for
         assert not [secret for secret in hidden if secret in told], service
 
 
+def test_the_job_that_makes_the_sandbox_seed_logs_no_words_of_it(composed: System) -> None:
+    (container,) = containers_of(str(composed.project), "sandbox-seed")
+    told = docker("logs", container)
+
+    assert "main_wallet" in told
+    assert "mnemonic" not in told
+
+
 @pytest.fixture
 def sick_images() -> Iterator[str]:
     """Yield the prefix of images whose accounts never becomes healthy."""

@@ -41,6 +41,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m payments", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     made = {name: commands.add_parser(name, help=text) for name, text in (SERVING | SEED).items()}
+    made["create-seed"].add_argument(
+        "--hide-words",
+        action="store_true",
+        help="show nobody the words: for a sandbox, where a log would keep them",
+    )
     made["rotate-seed-key"].add_argument("--new-key-file", type=Path, required=True, help="32 bytes in hex")
     restore = commands.add_parser("restore-wallets", help="find wallets and their deposits again, by the ledger")
     restore.add_argument(
@@ -66,6 +71,7 @@ async def seed(options: argparse.Namespace) -> None:
     async with seed_command() as (database, key):
         if options.command == "create-seed":
             stored, words = await manage_seed.create_seed(database, lambda: new_seed(key))
+            words = None if options.hide_words else words
             shown = {"main_wallet": stored.root.main_address, "fuel_wallet": stored.root.fuel_address}
             _show_words(words)
             print(json.dumps(shown | ({"mnemonic": words} if words and not sys.stdout.isatty() else {})))

@@ -102,6 +102,14 @@ def test_the_words_of_a_new_seed_restore_it_elsewhere(payments: Run, migrated: D
     assert made["main_wallet"] in payments("check-seed").stdout
 
 
+def test_a_seed_whose_words_are_hidden_is_made_all_the_same(payments: Run) -> None:
+    done = payments("create-seed", "--hide-words")
+
+    made = json.loads(done.stdout)
+    assert set(made) == {"main_wallet", "fuel_wallet"}
+    assert made["main_wallet"] in payments("check-seed").stdout
+
+
 def test_a_restore_takes_the_same_seed_again_and_no_other(
     payments: Run, migrated: Databases, keys: dict[str, Path]
 ) -> None:
