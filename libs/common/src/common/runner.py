@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
@@ -19,6 +20,8 @@ log = get_logger()
 GARBAGE_AFTER = (20_000, 10, 10)
 """Objects, then collections of the younger generation, until the next one: batches make many at a time."""
 
+FILES = 65_536
+"""Descriptors that a process takes, where it may: a client of the chat is one. Often they are 1,024 at first."""
 ENDS_WITHIN_S = 18.0
 """From the signal to our end. Docker kills it after 20 s (`stop_grace_period`). The drain (`DRAIN_S`),
 what the consumers hold (`bus.FINISH_S`) and the connections' closing are each limited so that all of them fit."""
@@ -38,9 +41,13 @@ class _Server(uvicorn.Server):
 
 
 def prepare(service: str, settings: ProcessSettings) -> None:
-    """Set up what a process has from its first moment: logs, reports, and a test's crash points."""
+    """Set up what a process has from its first moment: logs, reports, descriptors, and a test's crash points."""
     logging.configure(service, json=settings.log_json, sentry_dsn=settings.sentry_dsn)
     crash.arm(service, settings.crash_point_file)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def serve(app: ASGIApp, host: str, port: int, background: Sequence[Work], drain_s: int) -> None:

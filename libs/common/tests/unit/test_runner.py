@@ -1,6 +1,7 @@
 """How a process ends: within its time, whatever hangs."""
 
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -37,6 +38,26 @@ def ended(number: signal.Signals, draining: str = "pass", after: str = "pass") -
     script = HANGS.format(signal=number.name, draining=draining, after=after)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     return done.returncode, done.stdout + done.stderr
+
+
+PREPARED = """
+import resource
+from common import runner
+from common.settings import ProcessSettings
+
+runner.prepare("test", ProcessSettings(service_callers={}))
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+def test_a_process_takes_the_descriptors_that_the_system_allows() -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 1000))
+
+    done = subprocess.run(
+        [sys.executable, "-c", PREPARED], preexec_fn=few, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout.split() == ["1000", "1000"], done.stderr
 
 
 @pytest.mark.parametrize("hanging", [{"draining": FOR_EVER}, {"after": FOR_EVER}])
