@@ -251,9 +251,6 @@ class Stack:
         return {
             "GATEWAY_URL": self.base_url("gateway"),
             **self.secrets["keys"],
-            "CHAT_CONNECTIONS_PER_ADDRESS": os.environ.get(
-                "CHAT_CONNECTIONS_PER_ADDRESS", CONNECTIONS_PER_ADDRESS
-            ),
             "TRON_NODE_URL": self.base_url("tron"),
             "TRON_MAIN_WALLET": os.environ.get("TRON_MAIN_WALLET") or self.secrets["wallets"]["main_wallet"],
             "NATS_URL": self.nats.url,
