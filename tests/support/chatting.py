@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,6 +44,7 @@ class Nobody:
 
 
 DEFAULT = Options()
+NOTHING_ELSE: Mapping[str, Callable[[Any], None]] = {}
 
 
 async def _cancelled(work: "Sequence[asyncio.Task[None]]") -> None:
@@ -86,12 +87,22 @@ class Listener:
 
 
 async def listen(
-    url: str, token: Any, *, transports: tuple[str, ...] = ("websocket",), auth: Any = None
+    url: str,
+    token: Any,
+    *,
+    transports: tuple[str, ...] = ("websocket",),
+    auth: Any = None,
+    on: Mapping[str, Callable[[Any], None]] = NOTHING_ELSE,
 ) -> Listener:
-    """Connect a client; raises `Refused` with the server's words."""
+    """Connect a client; raises `Refused` with the server's words.
+
+    Args:
+        on: what takes other events than messages, by their names.
+    """
     client = socketio.AsyncClient(reconnection=False, handle_sigint=False)
     listener = Listener(client)
-    client.on("message", listener.heard.append)
+    for name, take in {"message": listener.heard.append, **on}.items():
+        client.on(name, take)
     client.on("disconnect", lambda *_: listener.closed.set())
     words: list[Any] = []
     client.on("connect_error", words.append)
@@ -201,3 +212,33 @@ async def a_long_history(house: ChatHouse, count: int) -> None:
         " INSERT INTO message (chat_id, seq, user_id, role, text, created_at)"
         f" SELECT id, n, customer_id, 'customer', repeat('x', 4000), now() FROM c, generate_series(1, {count}) n",
     )
+
+
+async def in_room(house: ChatHouse, chat_id: str, count: int) -> None:
+    """Return when so many clients are in the room of a chat: a client is connected a little earlier."""
+
+    async def links() -> int:
+        room = house.side.rooms.find(UUID(chat_id))
+        return len(room.links) if room is not None else 0
+
+    await eventually(links, lambda found: found == count)
+
+
+async def told(house: ChatHouse, token: str, name: str) -> tuple[Listener, list[Any]]:
+    """Connect a client that keeps the events of one name."""
+    found: list[Any] = []
+    return await house.listen(token, on={name: found.append}), found
+
+
+async def until_told(found: list[Any], last: Any) -> list[Any]:
+    """Wait until that is what came last; return all that came."""
+
+    async def look() -> list[Any]:
+        return found
+
+    return await eventually(look, lambda told: bool(told) and told[-1] == last)
+
+
+def there(*roles: str) -> dict[str, bool]:
+    """Return what clients are shown when these roles are there, and no other."""
+    return {role: role in roles for role in ("customer", "performer", "arbiter")}

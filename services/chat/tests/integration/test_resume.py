@@ -11,7 +11,7 @@ import pytest
 
 from chat.adapters.wire import NatsWire
 from chat.use_cases.note_transitions import note_transitions
-from support.chatting import ChatHouse, Listener, Nobody
+from support.chatting import ChatHouse, Listener, Nobody, in_room, there, told, until_told
 from support.house import received
 from support.packets import Raw, RawSocket, by_hand, message_packet
 from support.waiting import eventually
@@ -163,31 +163,6 @@ async def test_an_answer_comes_after_the_commit_only(either_chat: ChatHouse, raw
     assert await other.until(1) == [1]
 
 
-async def in_room(house: ChatHouse, chat_id: str, count: int) -> None:
-    """Return when so many clients are in the room of a chat: a client is connected a little earlier."""
-
-    async def links() -> int:
-        room = house.side.rooms.find(UUID(chat_id))
-        return len(room.links) if room is not None else 0
-
-    await eventually(links, lambda found: found == count)
-
-
-async def told(house: ChatHouse, token: str, name: str) -> tuple[Listener, list[Any]]:
-    """Connect a client that keeps the events of one name."""
-    found: list[Any] = []
-    listener = await house.listen(token)
-    listener.client.on(name, found.append)
-    return listener, found
-
-
-async def until_told(found: list[Any], last: Any) -> list[Any]:
-    async def look() -> list[Any]:
-        return found
-
-    return await eventually(look, lambda told: bool(told) and told[-1] == last)
-
-
 async def test_marks_of_what_was_read_move_forward_and_all_see_them(either_chat: ChatHouse, raw: Raw) -> None:
     chat_id, alice, bob, deal_id = await either_chat.chat()
     reader, marks = await told(either_chat, await either_chat.token(deal_id, alice), "read")
@@ -243,10 +218,6 @@ async def test_a_mark_that_nobody_told_of_is_shown_to_all_once_somebody_joins(
 
     mark = {"role": "performer", "last_read_seq": 1}
     assert await until_told(marks, mark) == [mark]
-
-
-def there(*roles: str) -> dict[str, bool]:
-    return {role: role in roles for role in ("customer", "performer", "arbiter")}
 
 
 async def test_two_tabs_of_one_party_are_one_and_leaving_shows(either_chat: ChatHouse, raw: Raw) -> None:
