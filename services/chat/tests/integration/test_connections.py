@@ -204,6 +204,19 @@ async def test_who_is_refused_hears_nothing_but_that(either_chat: ChatHouse, raw
     assert [packet[:2] for packet in stranger.got] == ["0{", "44", "40", "42"]
 
 
+async def test_a_bug_of_ours_refuses_with_a_code_that_says_try_again(
+    either_chat: ChatHouse, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(either_chat.side.sockets, "_admit", fail)
+
+    answer = json.loads((await (await raw.websocket()).join("token"))[2:])
+
+    assert (answer["message"], answer["data"]["code"]) == ("temporarily unavailable", "unavailable")
+
+
 @pytest.mark.parametrize("path", [True, False])
 async def test_who_never_asks_for_the_namespace_is_ended(
     house: House, nats: Broker, monkeypatch: pytest.MonkeyPatch, path: bool

@@ -17,7 +17,7 @@ from chat.api.server import NAMESPACE, Server
 from chat.domain.errors import NotAdmitted, RateLimited
 from chat.domain.live import position, read_mark
 from chat.domain.model import Admission, Draft, Message, ReadMark, draft
-from common.errors import InvalidInput, ServiceError
+from common.errors import InvalidInput, ServiceError, Unavailable
 from common.ids import bind_request_id
 from common.logging import get_logger, report
 
@@ -103,14 +103,14 @@ class Sockets:
         except RateLimited as error:
             raise _refused(error.detail, error) from error
         except ServiceError as error:
-            raise _refused(UNAVAILABLE, error) from error
+            raise _refused(UNAVAILABLE, Unavailable(error.detail)) from error
         except Exception as error:
             log.error("chat.connect_failed", error=repr(error))
             report(error)
-            raise Refused(UNAVAILABLE) from error
+            raise _refused(UNAVAILABLE, Unavailable("this is a bug; it was reported")) from error
         socket = self._server.eio.sockets.get(eio_sid)
-        if socket is None:  # it has gone meanwhile
-            raise Refused(UNAVAILABLE)
+        if socket is None:
+            raise _refused(UNAVAILABLE, Unavailable("the connection has ended meanwhile"))
         self._links[eio_sid] = Link(sid, socket, admission, after, self._limits)
         self._places[admission.chat.id] += 1
         LINKS.set(len(self._links))
