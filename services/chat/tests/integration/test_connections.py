@@ -416,3 +416,48 @@ async def test_a_client_that_does_not_poll_is_ended_and_costs_no_other_its_poll(
         assert await slow.poll() == []
         assert await slow.post("3") == 400
         assert counted("refused", limit="client_buffer") == before + 1
+
+
+async def test_who_goes_away_in_the_middle_of_an_upgrade_is_no_failure_of_ours(
+    either_chat: ChatHouse, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polling = await raw.polling()
+    gone = asyncio.Event()
+    said = lean.PlainWebSocket.next
+
+    async def next_after_the_client_has_gone(ws: lean.PlainWebSocket) -> aiohttp.WSMessage:
+        message = await said(ws)
+        if message.data == "2probe":
+            request = ws.environ["aiohttp.request"]
+
+            async def has_gone() -> bool:
+                return request.transport is None or request.transport.is_closing()
+
+            await eventually(has_gone)
+            gone.set()
+        return message
+
+    monkeypatch.setattr(lean.PlainWebSocket, "next", next_after_the_client_has_gone)
+    with capture_logs() as structured:
+        socket = await raw.websocket(sid=polling.sid)
+        await socket.send("2probe")
+        socket._transport().abort()
+        await asyncio.wait_for(gone.wait(), 10)
+        await polling.post("1")
+        await nobody_is_left(either_chat, 0)
+        await socket.ws.close()
+
+    assert [entry for entry in structured if entry["event"] == "http.dependency_failed"] == []
+
+
+async def test_an_upgrade_beside_another_is_no_failure_of_ours(either_chat: ChatHouse, raw: Raw) -> None:
+    polling = await raw.polling()
+    first = await raw.websocket(sid=polling.sid)
+    with capture_logs() as structured:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await raw.websocket(sid=polling.sid)
+        await first.send("2probe")
+        assert await first.next() == "3probe"
+
+    assert refused.value.status == 400
+    assert [entry for entry in structured if entry["event"] == "http.dependency_failed"] == []

@@ -24,6 +24,9 @@ from chat.api.limits import Addresses
 from chat.api.metrics import REFUSED
 from chat.api.packets import Bundle, frame
 from chat.domain.errors import RateLimited
+from common.logging import get_logger
+
+log = get_logger()
 
 CLOSE_S = 5.0
 """How long a closed connection may take to read what was sent to it before."""
@@ -410,7 +413,11 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
     async def handle_request(self, request: web.Request) -> Any:
         """Handle a request of any transport."""
         socket: Socket | None = self.sockets.get(request.query.get("sid", ""))
-        response = await super().handle_request(request)
+        try:
+            response = await super().handle_request(request)
+        except OSError as error:  # of the client's wire: it has gone, or asks for a second upgrade
+            log.debug("chat.wire_failed", error=repr(error))
+            return web.Response(status=400)
         if socket is not None and socket.broken and request.method == "POST":
             response.set_status(400)  # upstream says that all is well
         return response
