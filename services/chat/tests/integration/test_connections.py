@@ -458,6 +458,7 @@ async def test_an_upgrade_beside_another_is_no_failure_of_ours(either_chat: Chat
             await raw.websocket(sid=polling.sid)
         await first.send("2probe")
         assert await first.next() == "3probe"
+        await first.ws.close()
 
     assert refused.value.status == 400
     assert [entry for entry in structured if entry["event"] == "http.dependency_failed"] == []
