@@ -184,7 +184,8 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio ships no typ
             return await super()._upgrade_websocket(environ)
         finally:
             self._upgrade_asked = False
-            if not self.upgraded:
+            if not self.upgraded:  # the session goes on polling: while it upgrades, a poll gets nothing
+                self.upgrading = False
                 self.request = polling
 
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
