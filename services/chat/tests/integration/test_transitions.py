@@ -27,6 +27,7 @@ from support.house import USDT, House, received
 from support.servers import nats_server
 from support.sources import Broker
 from support.waiting import eventually
+from support.wires import At
 
 ABOUT = {"title": "Late", "description": "Never delivered"}
 
@@ -71,7 +72,8 @@ async def live_through(house: House, customer: int, performer: int) -> dict[str,
 
     held, waits = ("deal.confirmed", "confirm_performer"), ("deal.waiting_for_payment", "waiting_for_payment")
     opened = ("dispute.opened", "dispute")
-    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    late = replace(house.money, clock=At(datetime.now(UTC) + timedelta(hours=2)))
     await deal("deny", ("deal.denied", "deny_performer"))
     await deal("confirm cancel", waits, ("deal.cancelled", "cancelled"))
     await deal("confirm", waits, ("deal.expired", "expired"), deadline_at=soon)
@@ -81,11 +83,9 @@ async def live_through(house: House, customer: int, performer: int) -> dict[str,
     await deal("confirm dispute dispute/close_customer", held, opened, ("dispute.closed", "arb_close_customer"))
     await deal("confirm", held, ("deal.overdue", "confirm_performer"), deadline_at=soon)
 
-    async def passed() -> set[str]:
-        await pass_deadlines(house.money)
-        return {envelope["type"] for envelope in await house.outbox("deals")}
+    await pass_deadlines(late)
 
-    await eventually(passed, lambda types: types == set(SUBJECTS))
+    assert {envelope["type"] for envelope in await house.outbox("deals")} == set(SUBJECTS)
     return expected
 
 

@@ -132,7 +132,7 @@ async def test_trx_is_shown_at_the_head_and_credited_without_fetching_its_block_
 
 async def test_money_sent_before_a_payment_expired_counts_in_time_after_an_outage(solo: Scanner) -> None:
     alice = await solo.begin()
-    solo.change_policy(payment_lifetime=timedelta(seconds=2))
+    solo.change_policy(payment_lifetime=timedelta(seconds=6))
     payment = await solo.ask(alice)
     await solo.pay(payment)  # and now we are down
     expires_ms = datetime.fromisoformat(payment["expires_at"]).timestamp() * 1000
