@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from common.bus import CLOSE_S, connect
+from common.bus import close, connect
 from common.errors import Unavailable
 from common.logging import get_logger, report
 
@@ -167,8 +167,4 @@ class Broadcasts:
 
     async def close(self) -> None:
         """Close the connection, also while the broker is away."""
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await self._client.close()
-        except Exception as error:  # nats-py writes to a transport that is gone already
-            log.info("nats.closed_while_away", error=repr(error))
+        await close(self._client)

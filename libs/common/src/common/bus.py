@@ -137,6 +137,15 @@ async def connect(
         raise Unavailable(f"no NATS server answers at {where} (NATS_URL)") from error
 
 
+async def close(client: Client) -> None:
+    """Close a connection, also while the broker is away."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await client.close()
+    except Exception as error:  # nats-py writes to a transport that is gone already
+        log.info("nats.closed_while_away", error=repr(error))
+
+
 class Bus:
     """One connection to NATS, which heals by itself; `closed` is set when it is gone for good."""
 
@@ -328,11 +337,7 @@ class Bus:
 
     async def close(self) -> None:
         """Close the connection, also while the broker is away."""
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await self._client.close()
-        except Exception as error:  # nats-py writes to a transport that is gone already
-            log.info("nats.closed_while_away", error=repr(error))
+        await close(self._client)
 
 
 @dataclass(frozen=True, slots=True)

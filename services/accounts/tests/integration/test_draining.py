@@ -1,22 +1,19 @@
 """Accounts as a process that is told to end: a call under way is finished and answered, within the time that there is."""
 
 import asyncio
-import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import httpx
 
-from garant_local.stack import answers
-from support.house import CALLERS, House
-from support.servers import Databases, free_port, running
+from support.house import House
+from support.servers import Databases
+from support.service import service
 from support.sources import Broker
 from support.waiting import eventually
 
@@ -25,25 +22,11 @@ ENDS_WITHIN_S = 10
 USER = {"external_id": 1, "name": "somebody"}
 
 
-@contextmanager
-def accounts(databases: Databases, nats: Broker, log: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def accounts(
+    databases: Databases, nats: Broker, log: Path
+) -> AbstractContextManager[tuple[str, "subprocess.Popen[bytes]"]]:
     """Run accounts' API; yield its URL and its process."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    environment = {
-        **os.environ,
-        "ACCOUNTS_DATABASE_URL": databases.url("accounts"),
-        "ACCOUNTS_PORT": str(port),
-        "NATS_URL": nats.url,
-        "PAYMENTS_URL": f"http://127.0.0.1:{free_port()}",
-        "SERVICE_CREDENTIAL": CALLERS["accounts"],
-        "SERVICE_CALLERS": json.dumps(CALLERS),
-        "DRAIN_S": str(DRAIN_S),
-    }
-    argv = [sys.executable, "-m", "accounts", "api"]
-    ready = answers(f"{url}/readyz")
-    with running(argv, ready, signal.SIGTERM, log=log, environment=environment) as process:
-        yield url, process
+    return service("accounts", "api", databases, nats, log, DRAIN_S=str(DRAIN_S))
 
 
 @asynccontextmanager

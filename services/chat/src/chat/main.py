@@ -24,7 +24,7 @@ from chat.api.sockets import Sockets
 from chat.consumers.deals import consumers, followed, handlers
 from chat.settings import ChatCommandSettings, ChatMigrationSettings, ChatSettings
 from chat.use_cases.admit import Door
-from chat.use_cases.check_invariants import TURN, check_invariants
+from chat.use_cases.check_invariants import check_invariants
 from chat.use_cases.check_keys import Standings
 from chat.use_cases.read_messages import read_messages
 from chat.use_cases.tell_messages import TELL_EVERY_S, tell_messages
@@ -65,8 +65,8 @@ class Parts:
 
     async def check(self) -> dict[str, Any]:
         """Prove the invariants."""
-        passes = 3 * timedelta(seconds=self.settings.invariants_interval_s)
-        return await check_invariants(self.database, SystemClock(), self.producers, max(TURN, passes))
+        every = timedelta(seconds=self.settings.invariants_interval_s)
+        return await check_invariants(self.database, SystemClock(), self.producers, every)
 
     @property
     def ready(self) -> dict[str, Check]:

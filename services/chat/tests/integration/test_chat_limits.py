@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import WSServerHandshakeError
 
-from chat.api import lean, links
+from chat.api import engine, links
 from chat.api.app import Options
 from chat.api.limits import Limits
 from common.metrics import REGISTRY
@@ -171,8 +171,8 @@ async def check_429(raw: Raw, transport: str, address: str, words: str) -> None:
 async def test_who_is_refused_waits_for_the_answer_while_not_too_many_do(
     limited: Limited, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lean, "REFUSED_AFTER_S", 60.0)
-    monkeypatch.setattr(lean, "MOST_REFUSED_AT_ONCE", 2)
+    monkeypatch.setattr(engine, "REFUSED_AFTER_S", 60.0)
+    monkeypatch.setattr(engine, "MOST_REFUSED_AT_ONCE", 2)
     async with limited(connections_per_address=1) as (_, raw):
         first = await raw.websocket(address=BAD)
         before = refused("connections_per_address")

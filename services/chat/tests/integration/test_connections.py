@@ -358,6 +358,19 @@ async def test_who_posts_many_packets_for_nothing_takes_no_turn_from_the_others(
     post.cancel()
 
 
+async def test_what_was_posted_is_read_no_further_once_the_session_has_ended(
+    either_chat: ChatHouse, raw: Raw
+) -> None:
+    hasty = await raw.polling()
+    post = asyncio.create_task(hasty.post(*["3"] * 10_000))  # each costs a pause
+    await asyncio.wait({post}, timeout=0.5)
+    assert not post.done()
+
+    await either_chat.side.sockets._server.eio.end(hasty.sid)
+
+    await asyncio.wait_for(post, 5)
+
+
 def waiting_bytes(house: ChatHouse) -> int:
     """Return how much waits for the one client that is slow."""
     transports = [link.socket.request.transport for link in house.side.sockets.links]

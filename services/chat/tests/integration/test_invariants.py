@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from chat.db import invariants
-from chat.db.invariants import Turn
-from chat.use_cases import check_invariants as passes
+from chat.domain import turns
+from chat.domain.turns import Turn
 from chat.use_cases.check_invariants import check_invariants
 from common.clock import SystemClock
 from support.chatting import ChatHouse
@@ -71,13 +71,13 @@ async def test_every_chat_of_a_large_table_comes_to_its_turn(
     chat_house: ChatHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(invariants, "NEWEST", 0)
-    monkeypatch.setattr(passes, "MESSAGES_PER_TURN", 10)
+    monkeypatch.setattr(turns, "MESSAGES", 10)
     chats = [await with_messages(chat_house, 10) for _ in range(5)]
     await chat_house.house.execute("chat", "ANALYZE message; UPDATE chat SET last_seq = 11, told_seq = 11")
 
     found: list[str] = []
     for number in range(6):
-        looked = At(LATE + number * passes.TURN)
+        looked = At(LATE + number * turns.LASTS)
         violations = (await check_invariants(chat_house.database, looked, []))["violations"]
         found += [one["chat_id"] for one in violations["seq_without_gaps"]]
 

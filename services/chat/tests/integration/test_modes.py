@@ -1,9 +1,6 @@
 """`python -m chat api` and `worker`, apart: each does its own part and no other."""
 
 import json
-import os
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +18,10 @@ from common.bus import Bus
 from common.clock import SystemClock
 from common.db import Database
 from common.outbox import Message
-from garant_local.stack import answers
 from support.chatting import PUBLIC_KEY, listen
 from support.contracts import EVENTS
-from support.house import CALLERS
-from support.servers import Databases, free_port, running
+from support.servers import Databases
+from support.service import service
 from support.sources import Broker
 from support.waiting import eventually
 
@@ -35,22 +31,8 @@ CHAT = Chat(uuid4(), 7, 1, 1, 2, Standing("confirmed", None, 3))
 @contextmanager
 def process(mode: str, databases: Databases, nats: Broker, log: Path) -> Iterator[str]:
     """Run a mode; yield its URL. Neither accounts nor deals is there."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    environment = {
-        **os.environ,
-        "CHAT_DATABASE_URL": databases.url("chat"),
-        "CHAT_PORT": str(port),
-        "NATS_URL": nats.url,
-        "SERVICE_CREDENTIAL": CALLERS["chat"],
-        "SERVICE_CALLERS": json.dumps(CALLERS),
-        "ACCOUNTS_URL": f"http://127.0.0.1:{free_port()}",
-        "DEALS_URL": f"http://127.0.0.1:{free_port()}",
-        "CHAT_TOKEN_PUBLIC_KEY": PUBLIC_KEY,
-        "CHAT_ACCEPT_PLAIN_CHAT_ID": "true",
-    }
-    argv = [sys.executable, "-m", "chat", mode]
-    with running(argv, answers(f"{url}/readyz"), signal.SIGTERM, log=log, environment=environment):
+    more = {"CHAT_TOKEN_PUBLIC_KEY": PUBLIC_KEY, "CHAT_ACCEPT_PLAIN_CHAT_ID": "true"}
+    with service("chat", mode, databases, nats, log, **more) as (url, _):
         yield url
 
 

@@ -1,4 +1,4 @@
-"""What `chat.api.lean` and `chat.api.server` override, copy or rely on in the libraries has the shape they know.
+"""What `chat.api.lean`, `chat.api.engine` and `chat.api.server` override, copy or rely on in the libraries has the shape they know.
 
 When this fails, a library was updated. Read what changed there, carry it over where our copy needs it, run the
 tests of the chat and `make bench-chat`, and only then write the new version or digest here.
@@ -20,13 +20,14 @@ from engineio.async_drivers.aiohttp import WebSocket as WS
 from socketio import base_manager
 from socketio.async_manager import AsyncManager
 
-from chat.api.lean import Engine, LeanSocket, PlainWebSocket, Socket
+from chat.api.engine import Engine
+from chat.api.lean import LeanSocket, PlainWebSocket, Socket
 from chat.api.server import Server
 
 VERSIONS = {"python-socketio": "5.18", "python-engineio": "4.15", "aiohttp": "3.14"}
 
 ADVICE = (
-    "{name} is not what chat.api.lean and chat.api.server were written for. Compare it with the version before, "
+    "{name} is not what chat.api.lean, chat.api.engine and chat.api.server were written for. Compare it with the version before, "
     "carry over what matters, run services/chat/tests and `make bench-chat`; then note {found!r} in {file}. "
     "Until then CHAT_LEAN=false turns most of what was copied off."
 )

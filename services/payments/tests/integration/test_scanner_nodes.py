@@ -188,14 +188,16 @@ async def test_a_node_that_hides_what_contracts_send_is_told_once(
         assert [type(error) for error in reported] == [tell_lag.CallsHidden]
 
 
+def foreign(path: str, asked: dict[str, Any], answer: Any) -> Any:
+    """Show every block as one of another chain."""
+    if path in (HEADER, WHOLE) and "block_header" in answer:
+        answer["block_header"]["raw_data"]["parentHash"] = "ab" * 32
+    return answer
+
+
 async def test_a_block_of_another_chain_on_one_node_is_taken_from_the_other(
     migrated: Databases, tron_node: SandboxNode, told: list[BaseException]
 ) -> None:
-    def foreign(path: str, asked: dict[str, Any], answer: Any) -> Any:
-        if path in (HEADER, WHOLE) and "block_header" in answer:
-            answer["block_header"]["raw_data"]["parentHash"] = "ab" * 32
-        return answer
-
     async with node_gate(tron_node.url) as liar, scanner(migrated, tron_node, liar.url, tron_node.url) as one:
         alice = await one.begin()
         payment = await one.ask(alice)
@@ -215,11 +217,6 @@ async def test_a_block_of_another_chain_on_one_node_is_taken_from_the_other(
 async def test_a_chain_that_fits_on_no_node_alarms_once_and_stands_still_until_it_fits(
     migrated: Databases, tron_node: SandboxNode, told: list[BaseException]
 ) -> None:
-    def foreign(path: str, asked: dict[str, Any], answer: Any) -> Any:
-        if path in (HEADER, WHOLE) and "block_header" in answer:
-            answer["block_header"]["raw_data"]["parentHash"] = "ab" * 32
-        return answer
-
     async with (
         node_gate(tron_node.url) as a,
         node_gate(tron_node.url) as b,

@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 import socketio
 
-from chat.api.lean import Engine, Malformed
+from chat.api.engine import Engine
+from chat.api.lean import Malformed
 from chat.api.limits import Addresses, Limits
 from chat.api.metrics import ENDED
 from common.logging import get_logger, report

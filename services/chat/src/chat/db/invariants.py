@@ -4,13 +4,12 @@ Sequences are counted for some chats whole, and for others from where their newe
 costs what is new and a turn of the rest, however long the history is.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 
+from chat.domain.turns import Turn
 from common.db import Connection
 
 NAMED = 20
@@ -66,14 +65,6 @@ _NOT_TOLD = sa.text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """The chats whose sequences are counted whole: those with ids from `low` to `high`."""
-
-    low: UUID
-    high: UUID
-
-
 async def count_messages(connection: Connection) -> int:
     """Return about how many messages there are, as PostgreSQL estimates."""
     return int(await connection.value(_HOW_MANY))
@@ -83,6 +74,7 @@ async def check(connection: Connection, turn: Turn, since: datetime) -> dict[str
     """Return the violations per check, at most `NAMED` of each.
 
     Args:
+        turn: the chats whose sequences are counted whole.
         since: from when on events are looked for in the outbox.
     """
     whole = {"low": turn.low, "high": turn.high, "limit": NAMED}
