@@ -48,6 +48,10 @@ def block(age_s: float = 0) -> Header:
     return Header(9, f"{9:016x}" + "ab" * 24, "00" * 32, time, True)
 
 
+def after(moment: Header, seconds: int) -> Header:
+    return replace(moment, time=moment.time + timedelta(seconds=seconds))
+
+
 def wallet(house: SigningHouse) -> DepositKey:
     return DepositKey(3, DepositAddresses(house.stored.root.deposit_xpub).deposit_address(3))
 
@@ -146,13 +150,14 @@ async def test_a_payout_has_one_living_transaction_and_counts_once(
     house: SigningHouse, migrated: Databases
 ) -> None:
     # The answers of many at once, and of later ones with other timestamps and fees, are the first one's.
-    first = await sign(house, payout(1), 300)
-    again = await asyncio.gather(*(sign(house, payout(1), 300, n) for n in range(5)))
-    again.append(await sign(house, replace(payout(1), fee_limit=2), 181, 7))
+    moment = block(300)
+    first = await house.remote.sign(payout(1), moment, 1)
+    again = await asyncio.gather(*(house.remote.sign(payout(1), moment, n) for n in range(5)))
+    again.append(await house.remote.sign(replace(payout(1), fee_limit=2), after(moment, 119), 7))
     assert {signed.signed for signed in again} == {first.signed}
 
     # It died: the same payout is signed anew, and counted once.
-    second = await sign(house, payout(1), 150, 8)
+    second = await house.remote.sign(payout(1), after(moment, 120), 8)
     assert second.txid != first.txid
     assert await spent(migrated) == {"payout": 10_000_000, "fuel": 2}
     with pytest.raises(LimitReached, match="SIGNER_PAYOUT_TRIES"):
