@@ -1,7 +1,6 @@
 """The scanner on nodes that fail, lag and lie: nothing is missed, nothing is credited twice, and it says so."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,8 +20,6 @@ from support.servers import Databases
 from support.waiting import eventually
 
 log = get_logger()
-
-BLOCK_S = 3
 
 
 class Skewed:
@@ -81,8 +78,8 @@ async def test_hours_down_are_caught_up_with_on_two_limited_nodes(
             await node.mine(blocks // 12 - 1)
             await late.pay(payment, "1.5")
         await node.settle()
-        before = one.counts["refused"] + two.counts["refused"]
-        began = time.monotonic()
+        one.counts.clear()
+        two.counts.clear()
 
         async def caught_up() -> int:
             try:
@@ -93,14 +90,14 @@ async def test_hours_down_are_caught_up_with_on_two_limited_nodes(
             return late.parts.scans["tron"].solid.height - await late.height()  # type: ignore[union-attr]
 
         await eventually(caught_up, lambda lag: lag == 0, within_s=150)
-        took_s = time.monotonic() - began
-        refused = one.counts["refused"] + two.counts["refused"] - before
+        refused = one.counts.pop("refused") + two.counts.pop("refused")  # fails where the limits were never met
+        answered = one.counts.total() + two.counts.total() - refused
 
         assert await late.balance(alice) == "18.000000"
         assert await late.rows("SELECT count(*) FROM transfer WHERE class = 'deposit'") == [(12,)]
-        assert refused > 0, "the nodes' limits were never met"
-        log.info("test.caught_up", blocks=blocks, took_s=round(took_s, 1), refused=refused)
-        assert blocks * BLOCK_S / took_s >= 100, "it must be a hundred times as fast as the chain"
+        log.info("test.caught_up", blocks=blocks, answered=answered, refused=refused)
+        assert answered <= 1.5 * blocks, "an empty block costs one call, so the speed is that of the nodes' limits"
+        assert refused <= 2 * answered, "a node that refuses is left alone for a while"
 
 
 async def test_a_node_that_is_fifty_blocks_behind_is_passed_over(
