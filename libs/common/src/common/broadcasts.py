@@ -147,14 +147,17 @@ class Broadcasts:
             for task in done:
                 task.result()
         finally:
-            sending.cancel()
-            closed.cancel()
+            for task in (sending, closed):
+                task.cancel()
+            await asyncio.gather(sending, closed, return_exceptions=True)
 
     async def _send(self) -> None:
-        while True:
+        told = asyncio.current_task()
+        assert told is not None
+        while not told.cancelling():  # nats-py swallows a cancellation while it waits for its full buffer
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting or self._dropped:
+            while (self._waiting or self._dropped) and not told.cancelling():
                 try:
                     if self._waiting:
                         subject, payload = self._waiting.popleft()
