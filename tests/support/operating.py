@@ -108,10 +108,11 @@ async def compared(house: House, *, everyone: bool = False) -> Reconciled:
 
 @contextlib.asynccontextmanager
 async def working(house: House, node: SandboxNode) -> AsyncIterator[None]:
-    """Make blocks and scan them, as a chain and a worker do."""
+    """Make blocks and scan them, as a chain and a worker do; in the end the last one is scanned."""
+    ended = asyncio.Event()
 
     async def work() -> None:
-        while True:
+        while not ended.is_set():
             await node.mine(1)
             await scan_chain(parts_of(house), gateway_of(house))
 
@@ -119,10 +120,8 @@ async def working(house: House, node: SandboxNode) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        await scan_chain(parts_of(house), gateway_of(house))
+        ended.set()
+        await task
 
 
 async def run(house: House, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

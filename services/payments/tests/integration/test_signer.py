@@ -25,6 +25,7 @@ from support.chain import SandboxNode
 from support.house import CALLERS, House, Wire
 from support.servers import Databases
 from support.signing import SIGNER_CREDENTIAL, SigningHouse, open_signer
+from support.wires import At
 
 STRANGER = "TB8hS63CKx92bKwaHkoUChNxoazzS3SFYs"
 SETTINGS = {
@@ -46,6 +47,11 @@ def block(age_s: float = 0) -> Header:
     """Return a block whose time has whole milliseconds, as the chain's have."""
     time = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=age_s)
     return Header(9, f"{9:016x}" + "ab" * 24, "00" * 32, time, True)
+
+
+def stop_clock(house: SigningHouse) -> None:
+    """Let no hour and no day turn."""
+    house.app.state.signing = replace(house.app.state.signing, clock=At(datetime.now(UTC)))
 
 
 def after(moment: Header, seconds: int) -> Header:
@@ -122,6 +128,7 @@ async def test_a_refusal_tells_its_reason_and_counts_nothing(house: SigningHouse
 async def test_fuel_is_signed_up_to_the_hours_limit_however_many_ask_at_once(
     house: SigningHouse, migrated: Databases
 ) -> None:
+    stop_clock(house)
     fuel = Fuel(wallet(house), 300)
     asked = (sign(house, fuel, timestamp_ms=n) for n in range(10))
     answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -134,6 +141,7 @@ async def test_fuel_is_signed_up_to_the_hours_limit_however_many_ask_at_once(
 
 
 async def test_payouts_are_signed_up_to_the_days_limit(house: SigningHouse, migrated: Databases) -> None:
+    stop_clock(house)
     await asyncio.gather(*(sign(house, payout(n)) for n in (1, 2)))
     with pytest.raises(LimitReached, match="SIGNER_PAYOUT_PER_DAY"):
         await sign(house, payout(3, 5_000_001))
