@@ -121,7 +121,6 @@ async def break_at_random(proxy: FaultProxy, rng: random.Random) -> None:
 
 async def new_stream(wired: WiredHouse, rng: random.Random) -> Stream:
     """Return users with money, whom deals knows already."""
-    await wired.be_impatient(PATIENCE_S)
     stream = Stream(wired, rng)
     for number in range(8):
         stream.users.append(await wired.house.user(1000 + number))
@@ -133,6 +132,7 @@ async def new_stream(wired: WiredHouse, rng: random.Random) -> Stream:
 async def run(stream: Stream, deals: int) -> None:
     """Play so many deals by each of the players while the wire fails, then heal it and settle."""
     wired = stream.wired
+    await wired.be_impatient(PATIENCE_S)
     background = [
         asyncio.create_task(work(wired)),
         asyncio.create_task(break_at_random(wired.proxy, stream.rng)),

@@ -45,6 +45,7 @@ async def prepared(house: House, scenario: str) -> int:
 
 
 async def break_wire(wired: WiredHouse, fault: str) -> None:
+    await wired.be_impatient(PATIENCE_S)
     if fault == REFUSE:
         wired.proxy.refuse()
     else:
@@ -110,7 +111,8 @@ async def paid_out(house: House, deal: dict[str, Any]) -> tuple[str, str]:
 async def test_a_hold_that_arrives_after_its_void_is_never_applied(wired_house: WiredHouse) -> None:
     house, proxy = wired_house.house, wired_house.proxy
     deal_id = await prepared(house, "confirm and cancel")
-    proxy.delay_s = 4 * PATIENCE_S
+    await wired_house.be_impatient(PATIENCE_S)
+    proxy.delay_s = 60
     proxy.set(Fault.DELAY_REQUEST)
     await act(house, deal_id, "confirm")  # the hold is on its way and will arrive
     await proxy.heal()
@@ -119,6 +121,7 @@ async def test_a_hold_that_arrives_after_its_void_is_never_applied(wired_house: 
     await wired_house.settle_later()
     voided = (await house.call("deals", "GET", f"/deal/{deal_id}")).json()
     assert proxy.counts["answered"] < asked(proxy), "the hold must still be on its way"
+    proxy.late.set()
     await eventually(answered(proxy), lambda count: count == asked(proxy))
 
     assert voided["status"] == "cancelled"

@@ -81,17 +81,16 @@ async def test_clients_that_leave_give_every_connection_back(wired_house: WiredH
     alice, bob = await house.user(1), await house.user(2)
     await house.credit(alice, 10 * USDT, "tron:a:0")
     deals = [(await house.deal(alice, bob, 1))["deal_id"] for _ in range(DEALS)]
-    await wired_house.be_impatient(5)
 
     async with served(house.deals) as deals_port:
         ports = {"accounts": wired_house.proxy.target, "deals": deals_port}
         await leave_all(calls_of(ports, house.keys["default"], deals, (alice, bob), rng), rng)
 
-        await eventually(lambda: checked_out(house), lambda count: count == 0, within_s=10)
+        await eventually(lambda: checked_out(house), lambda count: count == 0, within_s=30)
         await eventually(
-            lambda: stuck(house.databases, "accounts-test", "deals-test"), lambda count: count == 0, within_s=10
+            lambda: stuck(house.databases, "accounts-test", "deals-test"), lambda count: count == 0, within_s=30
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             answers = await asyncio.gather(*(house.call("deals", "GET", f"/deal/{deal}") for deal in deals))
 
     assert {answer.status_code for answer in answers} == {200}
@@ -103,6 +102,7 @@ async def test_clients_that_leave_give_every_connection_back(wired_house: WiredH
 
 
 @pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.timeout(180)
 async def test_services_shrug_off_clients_that_leave(town: Town, rng: random.Random) -> None:
     alice, bob = await town.user(), await town.user()
     await town.credit(alice, 10 * USDT)
@@ -113,8 +113,8 @@ async def test_services_shrug_off_clients_that_leave(town: Town, rng: random.Ran
 
     await leave_all(calls_of(ports, town.key, known, (alice, bob), rng), rng)
 
-    await eventually(lambda: stuck(town.databases, *ports), lambda count: count == 0, within_s=10)
-    async with asyncio.timeout(5):
+    await eventually(lambda: stuck(town.databases, *ports), lambda count: count == 0, within_s=30)
+    async with asyncio.timeout(30):
         answers = await asyncio.gather(
             *(town.call("deals", "GET", f"/deal/{deal}") for deal in known),
             *(town.call("accounts", "GET", f"/user/{alice}/balance") for _ in range(40)),

@@ -75,13 +75,14 @@ def reset(writer: asyncio.StreamWriter) -> None:
 class FaultProxy:
     """Listens on a loopback port of its own and carries to `target`, a loopback port too.
 
-    `choose` may be replaced at any time; `counts` tells exchanges by fault and how many were `answered`, and
+    `choose` may be replaced at any time; what is delayed comes once `late` is set or `delay_s` over. `counts` tells exchanges by fault and how many were `answered`, and
     connections that were `connected`, `reset`, or that `refused_target`.
     """
 
     target: int
     port: int = 0
     delay_s: float = 1.0
+    late: asyncio.Event = field(default_factory=asyncio.Event)
     choose: Callable[[], Fault] = lambda: Fault.PASS
     counts: Counter[str] = field(default_factory=Counter)
     _listener: asyncio.Server | None = None
@@ -174,12 +175,16 @@ class FaultProxy:
                     self.counts[wire.fault] += 1
                     wire.heard.clear()
                     if wire.fault is Fault.DELAY_REQUEST:
-                        await asyncio.sleep(self.delay_s)
+                        await self._delay()
                 await self._carry_request(wire, chunk)
         if wire.fault is Fault.DELAY_REQUEST and not wire.answered:
             await wire.heard.wait()  # the server must not learn that its client has left
         if wire.fault is not Fault.BLACKHOLE:
             wire.server[1].close()
+
+    async def _delay(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.late.wait(), self.delay_s)
 
     async def _carry_request(self, wire: _Wire, chunk: bytes) -> None:
         if wire.fault is Fault.CUT_BEFORE_REQUEST:
@@ -199,7 +204,7 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK):
                 if wire.fault is Fault.DELAY_ANSWER and not wire.answered:
-                    await asyncio.sleep(self.delay_s)
+                    await self._delay()
                 self.counts["answered"] += not wire.answered
                 wire.answered = True
                 wire.heard.set()

@@ -20,8 +20,8 @@ from support.house import CALLERS, House
 from support.proxy import FaultProxy, fault_proxy
 from support.waiting import eventually
 
-PATIENCE_S = 0.4
-"""How long deals waits for an answer here; the five seconds of production would make each test as long."""
+USUAL_S, PATIENCE_S = 5, 0.4
+"""How long deals waits for an answer, and on a broken wire here: five seconds would make each test as long."""
 MOST_ROUNDS = 5
 
 
@@ -50,19 +50,17 @@ class WiredHouse:
         self.client._transport = Connections(patience_s)
 
     async def settle_later(self) -> None:
-        """Let the worker run once every pause after a failure has passed, then fund what waits.
-
-        On a machine that stalls its patience ends once more, so it may take several rounds.
-        """
+        """Let the worker run once every pause after a failure has passed, then fund what waits, until none does."""
+        await self.be_impatient(USUAL_S)
         for number in range(1, MOST_ROUNDS + 1):
             later = replace(self.house.money, clock=At(datetime.now(UTC) + number * timedelta(minutes=10)))
             while await settle_due_commands(later):
                 pass
+            await request_all_funding(later.database)
+            while await fund_waiting_deals(later):
+                pass
             if not await self.pending():
                 break
-        await request_all_funding(later.database)
-        while await fund_waiting_deals(later):
-            pass
 
     async def pending(self) -> int:
         """Return how many commands are in flight."""
@@ -124,9 +122,7 @@ async def wire_up(house: House) -> AsyncIterator[WiredHouse]:
         client = InternalClient(f"http://127.0.0.1:{proxy.port}", CALLERS["deals"])
         house.money = replace(house.money, accounts=HttpAccounts(client))
         house.deals.state.money = house.money
-        wired = WiredHouse(house, proxy, client)
-        await wired.be_impatient(PATIENCE_S)
         try:
-            yield wired
+            yield WiredHouse(house, proxy, client)
         finally:
             await client.close()

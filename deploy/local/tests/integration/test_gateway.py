@@ -44,7 +44,7 @@ def lonely_gateway() -> Iterator[str]:
     ["/api/v1/user/1", "/api/v1/deal", "/api/v1/payment/gateways/", "/api/v1/chat/x", "/socket.io/?EIO=4"],
 )
 async def test_a_service_that_is_down_is_503_with_a_problem(lonely_gateway: str, path: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         answer = await client.get(lonely_gateway + path)
 
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
@@ -54,7 +54,7 @@ async def test_a_service_that_is_down_is_503_with_a_problem(lonely_gateway: str,
 
 @pytest.mark.parametrize("path", ["/", "/internal/v1/invariants", "/api/v2/user", "/api/v1/userx", "/docs/x"])
 async def test_every_other_path_is_404_with_a_problem(lonely_gateway: str, path: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         answer = await client.get(lonely_gateway + path)
 
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")

@@ -13,7 +13,7 @@ from garant_local.settings import SettingError
 from garant_local.supervisor import Console, Spec, StartError, Supervisor
 from support.waiting import eventually
 
-SLEEPER = "import os, sys, time, pathlib; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); print('hello', flush=True); time.sleep(60)"
+SLEEPER = "import os, sys, time, pathlib; print('hello', flush=True); pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
 
 
 class Recorder(Console):

@@ -20,7 +20,7 @@ from chat.use_cases.note_transitions import note_transitions
 from chat.use_cases.store_messages import Writer
 from common.auth import hash_key
 from common.clock import SystemClock
-from support.chatting import PUBLIC_KEY, ChatHouse, Nobody, Refused, build_chat
+from support.chatting import PUBLIC_KEY, ChatHouse, Nobody, Refused, build_chat, in_room
 from support.house import House, received
 from support.sources import Broker
 
@@ -357,6 +357,7 @@ async def test_a_reader_that_stops_reading_is_cut_off_and_costs_the_others_nothi
     payload = f'40{{"token":"{chat_id}"}}'.encode()
     deaf.write(bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload)
     writer = await either_chat.listen(chat_id)
+    await in_room(either_chat, chat_id, 2)
     text = "x" * 4000
 
     for _ in range(30):

@@ -101,9 +101,9 @@ async def bare(house: House, nats: Broker, request: pytest.FixtureRequest) -> As
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pings and their time-out come after a second, before the server is built."""
+    """Pings come after a second and have five; before the server is built."""
     monkeypatch.setattr(server, "PING_INTERVAL_S", 1.0)
-    monkeypatch.setattr(server, "PING_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(server, "PING_TIMEOUT_S", 5.0)
 
 
 def acknowledged(packet: str) -> tuple[str, Any]:

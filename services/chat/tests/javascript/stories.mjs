@@ -121,8 +121,8 @@ const STORIES = {
     const gone = new Promise((resolve) => bob.once("disconnect", resolve));
     bob.io.engine.close();
     assert.equal(await gone, "forced close");
-    await alice.say(customer, "two");
     bob.heard.length = 0;
+    await alice.say(customer, "two");
     await until(() => bob.connected, () => "the reconnect");
     await bob.until(2);
     assert.deepEqual(bob.seqs(), [1, 2]);
