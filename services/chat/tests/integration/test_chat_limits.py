@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiohttp import WSServerHandshakeError
+from aiohttp import WSMsgType, WSServerHandshakeError
 
 from chat.api import engine, links, rooms
 from chat.api.app import Options
@@ -264,9 +264,11 @@ async def test_a_chat_has_so_many_connections_also_when_all_come_at_once(limited
         assert await eventually(place)
 
 
-@pytest.mark.parametrize("offence", ["token", "packet"])
+@pytest.mark.parametrize(
+    "offence", [None, b"4x", b"4" + b"x" * 70_000, b"\xff"], ids=["token", "packet", "long", "utf-8"]
+)
 async def test_an_address_that_offends_is_refused_and_its_neighbours_are_not(
-    limited: Limited, offence: str
+    limited: Limited, offence: bytes | None
 ) -> None:
     async with limited(refusals_per_minute=5) as (built, raw):
         chat_id, alice, _, _ = await built.chat()
@@ -276,10 +278,10 @@ async def test_an_address_that_offends_is_refused_and_its_neighbours_are_not(
 
         for _ in range(5):
             bad = await raw.websocket(address=BAD)
-            if offence == "token":
+            if offence is None:
                 assert (await bad.join("nonsense")).startswith("44")
             else:
-                await bad.send("4x")
+                await bad.ws.send_frame(offence, WSMsgType.TEXT)
                 await bad.until_ended()
 
         for transport in ("polling", "websocket"):

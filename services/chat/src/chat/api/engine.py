@@ -137,6 +137,11 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio shi
         self.offended(sid)
         await self.end(sid)
 
+    def wrong_frame(self, address: str, *, too_long: bool) -> None:
+        """Note that an address sent a message that is too long, or what WebSocket does not know: it was ended."""
+        REFUSED.labels("frame" if too_long else "malformed").inc()
+        self._addresses.offended(address)
+
     async def end(self, sid: str) -> None:
         """End a connection without waiting for its client, which may be the one that waits for us."""
         socket = self.sockets.get(sid)

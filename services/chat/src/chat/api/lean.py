@@ -62,8 +62,8 @@ class PlainWebSocket(WebSocket):  # type: ignore[misc]  # python-engineio ships 
                     await self._sock.pong(message.data)
             await self.server.pause(self._address)
         error = message.data if message.type is WSMsgType.ERROR else None
-        if isinstance(error, WebSocketError) and error.code == WSCloseCode.MESSAGE_TOO_BIG:
-            REFUSED.labels("frame").inc()
+        if isinstance(error, WebSocketError):
+            self.server.wrong_frame(self._address, too_long=error.code == WSCloseCode.MESSAGE_TOO_BIG)
         return message
 
     async def wait(self) -> str | bytes:
