@@ -75,8 +75,9 @@ def reset(writer: asyncio.StreamWriter) -> None:
 class FaultProxy:
     """Listens on a loopback port of its own and carries to `target`, a loopback port too.
 
-    `choose` may be replaced at any time; what is delayed comes once `late` is set or `delay_s` over. `counts` tells exchanges by fault and how many were `answered`, and
-    connections that were `connected`, `reset`, or that `refused_target`.
+    `choose` may be replaced at any time; what is delayed comes once `late` is set or `delay_s` over. `counts` tells
+    exchanges by fault and how many were `answered`, and connections that were `connected`, `reset`, or that
+    `refused_target`.
     """
 
     target: int

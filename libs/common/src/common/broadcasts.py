@@ -154,10 +154,10 @@ class Broadcasts:
     async def _send(self) -> None:
         told = asyncio.current_task()
         assert told is not None
-        while not told.cancelling():  # nats-py swallows a cancellation while it waits for its full buffer
+        while True:
             await self._wake.wait()
             self._wake.clear()
-            while (self._waiting or self._dropped) and not told.cancelling():
+            while self._waiting or self._dropped:
                 try:
                     if self._waiting:
                         subject, payload = self._waiting.popleft()
@@ -167,6 +167,8 @@ class Broadcasts:
                         await self._dropped.popleft().unsubscribe()
                 except (nats.errors.Error, OSError) as error:
                     log.warning("broadcasts.not_sent", error=repr(error))
+                if told.cancelling():
+                    return  # nats-py swallows a cancellation while it waits for its full buffer
 
     async def close(self) -> None:
         """Close the connection, also while the broker is away."""

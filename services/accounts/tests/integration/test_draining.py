@@ -18,7 +18,7 @@ from support.waiting import eventually
 
 SHORT_S, LONG_S = 3, 10
 """The least and the most that may be set for DRAIN_S."""
-ENDS_WITHIN_S = 20
+ENDS_WITHIN_S = 10
 USER = {"external_id": 1, "name": "somebody"}
 
 
